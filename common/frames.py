@@ -1,0 +1,372 @@
+"""The frames of the wire as plain data: what protobuf carries, without protobuf.
+
+Fields have the meaning, unit and range written in proto/goliath/v1/collaboration.proto. A frame that
+`common.wire` read from a peer has been checked; one made here is checked when it is written.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+import numpy as np
+
+from common.collaboration.contribution import Codec
+
+PROTOCOL_VERSION = 1
+"""Version of the wire contract that this software speaks."""
+
+FINGERPRINT_BYTES = 32
+"""Length of a vocabulary's fingerprint: SHA-256."""
+
+MAX_VOCABULARY = 2**20
+"""Most token ids of a vocabulary; bounds what a hostile size can make us allocate."""
+
+MAX_HOT = 16
+"""Most ids for each position of an estimate."""
+
+MAX_FUSED_ENTRIES = 256
+"""Most entries for each position of a fused signal."""
+
+MAX_INDEX = 2**16
+"""Blocks and steps are below this: together they fill one counter word of the noise."""
+
+
+class Role(StrEnum):
+    """The part that a client plays in a session."""
+
+    OWNER = "owner"
+    CONTRIBUTOR = "contributor"
+
+
+class LateRule(StrEnum):
+    """What the server does when a contribution is not there within the budget."""
+
+    WAIT = "wait"
+    SOLO = "solo"
+    FAIL = "fail"
+
+
+class NoiseForm(StrEnum):
+    """How the noise of a simplex state is made from the seed."""
+
+    DENSE = "dense"
+    EXTREMES = "extremes"
+
+
+class SelfConditioning(StrEnum):
+    """The signal that models condition on beside the state."""
+
+    OWN = "own"
+    ESTIMATE = "estimate"
+    FUSED = "fused"
+
+
+class FinishReason(StrEnum):
+    """Why an answer ended."""
+
+    END_TOKEN = "end_token"
+    MAX_TOKENS = "max_tokens"
+    CLIENT_FINISHED = "client_finished"
+    DRAINING = "draining"
+
+
+class Outcome(IntEnum):
+    """What became of one contributor's contribution to one step; a byte on the wire."""
+
+    TOOK_PART = 1
+    LATE = 2
+    MISSED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SimplexProcess:
+    """The diffusion process: tokens are points of a simplex, corrupted by Gaussian noise."""
+
+    k: float
+    """Simplex value of a certain token, in (0, 1000]."""
+    schedule: str
+    """Name of the noise schedule, which fixes its constants."""
+    noise_form: NoiseForm
+    """How noise is made."""
+    extremes_draws: int = 0
+    """m of `extremes`: normals drawn for each position; 0 for `dense`."""
+    extremes_rows: int = 0
+    """r of `extremes`: rows averaged for the tail; 0 for `dense`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """The terms of a session, wished for in `Open`, agreed in `Opened`."""
+
+    block_length: int
+    """Positions that are generated together."""
+    steps: int
+    """Denoising steps of a block."""
+    max_tokens: int
+    """Longest answer, in tokens."""
+    temperature: float
+    """Sampling temperature in [0, 100]; 0 is greedy."""
+    min_p: float
+    """Least probability of a candidate as a share of the best one's, in (0, 1]."""
+    seed: int
+    """Seed of all noise, uint64."""
+    weight: float
+    """Share of the client's contribution in the fused logits, in [0, 1]."""
+    late_rule: LateRule
+    """What happens when a contribution is late."""
+    codec: Codec
+    """How contributions are written."""
+    self_conditioning: SelfConditioning
+    """What models condition on beside the state."""
+    budget_ms: int
+    """Time that a contribution may take, in milliseconds."""
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the longest answer."""
+        return -(-self.max_tokens // self.block_length)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the server lets a client do."""
+
+    max_message_bytes: int = 16 * 2**20
+    """Largest message either way."""
+    max_prompt_bytes: int = 2**16
+    """Longest prompt, and longest suffix."""
+    max_block_length: int = 256
+    """Longest block, in positions."""
+    max_steps: int = 1024
+    """Most denoising steps of a block."""
+    max_tokens: int = 4096
+    """Longest answer, in tokens."""
+    max_weight: float = 1.0
+    """Largest weight of one client."""
+    max_entries: int = 4096
+    """Most entries of a row in the codec `topk`."""
+    max_budget_ms: int = 600_000
+    """Longest budget of a step."""
+    max_ask_ids_per_position: int = 0
+    """Most ids that an `Ask` may ask for at one position; 0: asks are not used."""
+    max_ask_ids: int = 0
+    """Most ids that the `Ask` of one step may ask for in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server offers."""
+
+    software_version: str
+    model_name: str
+    vocabulary_fingerprint: bytes
+    """SHA-256, 32 bytes."""
+    vocabulary_size: int
+    process: SimplexProcess
+    limits: Limits
+    defaults: SessionSettings
+    """The settings that suit the model; the seed in it means nothing."""
+    features: tuple[str, ...] = ()
+    protocol_version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """The session is open on these terms."""
+
+    session_id: str
+    settings: SessionSettings
+    process: SimplexProcess
+    prompt_ids: np.ndarray
+    """(prompt,) int64 token ids of the prompt in the server's template."""
+    suffix_ids: np.ndarray
+    """(suffix,) int64 token ids; empty without a suffix."""
+    times: tuple[float, ...]
+    """Time of each step, 1 first, falling, all above 0."""
+    limits: Limits
+    model_name: str
+    vocabulary_size: int
+    features: tuple[str, ...] = ()
+    protocol_version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Participation:
+    """How one contributor kept up."""
+
+    contributor_id: str
+    outcomes: np.ndarray
+    """(steps so far,) uint8 values of `Outcome`, blocks one after another."""
+
+    def count(self, outcome: Outcome) -> int:
+        """Steps with this outcome."""
+        return int(np.count_nonzero(self.outcomes == outcome))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """All that a server needs to go on with a session that it does not know."""
+
+    opened: Opened
+    block: int
+    finished_ids: np.ndarray
+    """(block * block_length,) int64 token ids of the finished blocks."""
+    estimates: tuple[np.ndarray, ...]
+    """Estimate of each step of this block so far, (block_length, h) int64, -1 where a row has fewer."""
+    participations: tuple[Participation, ...] = ()
+    unchanged_steps: int = 0
+    """Steps in a row, up to the last one, that changed no token."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Open:
+    """Begins, resumes or joins a session."""
+
+    role: Role
+    contributor_id: str
+    prompt: str
+    settings: SessionSettings
+    process: SimplexProcess
+    vocabulary_fingerprint: bytes
+    """SHA-256, 32 bytes."""
+    suffix: str = ""
+    display_name: str = ""
+    required_features: tuple[str, ...] = ()
+    optional_features: tuple[str, ...] = ()
+    session_id: str = ""
+    """The session to resume or to join; empty for a new one."""
+    checkpoint: Checkpoint | None = None
+    protocol_version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FusedSignal:
+    """The top of the fused distribution of the step before."""
+
+    ids: np.ndarray
+    """(block_length, entries) int64 token ids, unique in a row."""
+    probabilities: np.ndarray
+    """(block_length, entries) float16; what is missing to 1 lies on all other ids."""
+
+
+def _no_ids() -> np.ndarray:
+    return np.empty(0, dtype=np.int64)
+
+
+def _no_bytes() -> np.ndarray:
+    return np.empty(0, dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """The state that models shall look at next; the noise follows from the agreed seed."""
+
+    block: int
+    step: int
+    estimate: np.ndarray
+    """(block_length, h) int64 token ids; h = 0 at step 0; -1 where a row has fewer than h."""
+    finished_ids: np.ndarray = field(default_factory=_no_ids)
+    """(block_length,) int64 ids of the block that just ended, at step 0 of a later block; else empty."""
+    decided: np.ndarray = field(default_factory=_no_bytes)
+    """(block_length,) uint8, who decided the tokens of the step before; empty at the first step."""
+    fused: FusedSignal | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContributionChunk:
+    """A run of rows of a contribution; arrays as in `Contribution`, for these rows."""
+
+    block: int
+    step: int
+    codec: Codec
+    index: int
+    """Index of this part, from 0."""
+    count: int
+    """Number of parts."""
+    first_position: int
+    """Position of the first row."""
+    counts: np.ndarray
+    """(rows,) int32."""
+    ids: np.ndarray
+    """(sum counts,) int32; empty for `dense`."""
+    values: np.ndarray
+    """(sum counts,) float16."""
+    floors: np.ndarray
+    """(rows,) float16; empty for `dense`."""
+    log_mass: np.ndarray
+    """(rows,) float32."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ask:
+    """Asks for entries that a contribution left out."""
+
+    block: int
+    step: int
+    positions: np.ndarray
+    """(asked,) int32 positions, rising."""
+    counts: np.ndarray
+    """(asked,) int32 ids asked for at each of them, at least 1."""
+    ids: np.ndarray
+    """(sum counts,) int32 token ids, unique at a position."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """The entries that an `Ask` asked for."""
+
+    block: int
+    step: int
+    values: np.ndarray
+    """(ids asked for,) float16, in the order of the `Ask`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Gives the session up at once."""
+
+    block: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Ends the session politely."""
+
+    block: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Completed:
+    """The answer."""
+
+    block: int
+    step: int
+    ids: np.ndarray
+    """(answer,) int64 token ids, without the end token."""
+    finish_reason: FinishReason
+    participations: tuple[Participation, ...] = ()
+    decided: np.ndarray = field(default_factory=_no_bytes)
+    """(block_length,) uint8, who decided the tokens of the last block."""
+    uncertified: int = 0
+    """Positions, over all steps, where entries that were not sent could have mattered."""
+    bytes_received: int = 0
+    """Bytes that the server received from this client in the session."""
+    bytes_sent: int = 0
+    """Bytes that the server sent to this client in the session, before this frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The session ended without an answer."""
+
+    block: int
+    step: int
+    reason: str
+    """Reason code of `common.errors`."""
+    message: str
+    remedy: str = ""
+
+
+ClientFrame = Open | ContributionChunk | Answer | Cancel | Finish
+ServerFrame = Opened | Step | Ask | Completed | Failed
