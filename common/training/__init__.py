@@ -1,0 +1,1 @@
+"""Training: corpora, batches, the loop, and what it measures."""
