@@ -246,7 +246,7 @@ def public_text(error: CollaborationError) -> tuple[str, str]:
 
 
 def clean_text(text: str) -> str:
-    """A text fit for a terminal and a log: control characters are spaces, at most MAX_TEXT bytes."""
+    """A text fit for a terminal and a log: no control characters, at most MAX_TEXT bytes."""
     # A character has at least one byte: cutting first bounds the work on a huge text.
     shown = "".join(char if char.isprintable() else " " for char in text[:MAX_TEXT])
     return shown.encode("utf-8", "replace")[:MAX_TEXT].decode("utf-8", "ignore")

@@ -1,7 +1,7 @@
 """The frames of the wire as plain data: what protobuf carries, without protobuf.
 
-Fields have the meaning, unit and range written in proto/goliath/v1/collaboration.proto. A frame that
-`common.wire` read from a peer has been checked; one made here is checked when it is written.
+Fields have the meaning, unit and range written in proto/goliath/v1/collaboration.proto. A frame
+that `common.wire` read from a peer has been checked; one made here is trusted.
 """
 
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ class LateRule(StrEnum):
     FAIL = "fail"
 
 
-class NoiseForm(StrEnum):
+class NoiseKind(StrEnum):
     """How the noise of a simplex state is made from the seed."""
 
     DENSE = "dense"
@@ -85,7 +85,7 @@ class SimplexProcess:
     """Simplex value of a certain token, in (0, 1000]."""
     schedule: str
     """Name of the noise schedule, which fixes its constants."""
-    noise_form: NoiseForm
+    noise_form: NoiseKind
     """How noise is made."""
     extremes_draws: int = 0
     """m of `extremes`: normals drawn for each position; 0 for `dense`."""
@@ -211,7 +211,7 @@ class Checkpoint:
     finished_ids: np.ndarray
     """(block * block_length,) int64 token ids of the finished blocks."""
     estimates: tuple[np.ndarray, ...]
-    """Estimate of each step of this block so far, (block_length, h) int64, -1 where a row has fewer."""
+    """Estimate of each step of this block so far, as in `Step`."""
     participations: tuple[Participation, ...] = ()
     unchanged_steps: int = 0
     """Steps in a row, up to the last one, that changed no token."""
@@ -265,7 +265,7 @@ class Step:
     estimate: np.ndarray
     """(block_length, h) int64 token ids; h = 0 at step 0; -1 where a row has fewer than h."""
     finished_ids: np.ndarray = field(default_factory=_no_ids)
-    """(block_length,) int64 ids of the block that just ended, at step 0 of a later block; else empty."""
+    """(block_length,) int64 ids of the block just ended, at step 0 of a later one, else none."""
     decided: np.ndarray = field(default_factory=_no_bytes)
     """(block_length,) uint8, who decided the tokens of the step before; empty at the first step."""
     fused: FusedSignal | None = None

@@ -1,0 +1,1 @@
+"""How contributions are made, fused and carried."""

@@ -1,0 +1,32 @@
+"""What a David returns for one step: rows of logits, dense or sparse."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+
+class Codec(StrEnum):
+    """How the rows of a contribution are written."""
+
+    DENSE = "dense"
+    TOPK = "topk"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contribution:
+    """The encoded rows of one contributor for one step."""
+
+    block: int
+    step: int
+    codec: Codec
+    counts: np.ndarray
+    """(positions,) int32 entries of each row; dense: all equal the vocabulary size."""
+    ids: np.ndarray
+    """(sum counts,) int32 token ids, unique within a row; dense: empty."""
+    values: np.ndarray
+    """(sum counts,) float16, at most 0; the maximum of each row is 0."""
+    floors: np.ndarray
+    """(positions,) float16, at most the smallest sent value of the row; dense: empty."""
+    log_mass: np.ndarray
+    """(positions,) float32, logsumexp of the row after its maximum was subtracted."""

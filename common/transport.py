@@ -1,0 +1,346 @@
+"""Channels and servers of gRPC: every option and every choice about TLS, with its reason.
+
+Plain text is for loopback only, and only when asked for. Elsewhere both sides show certificates:
+a server that does not ask for one would serve strangers.
+
+How a stream ends is told by frames (`Finish`, `Cancel`, `Completed`, `Failed`), never by the stream:
+in a handler, a client's cancel and its half-close look the same.
+"""
+
+import ipaddress
+import logging
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from common.errors import (
+    CollaborationError,
+    InternalError,
+    LimitExceededError,
+    NotOurServerError,
+    OutOfTimeError,
+    SessionCancelledError,
+    TlsError,
+    UnreachableError,
+    UsageError,
+    error_from_reason,
+    public_text,
+    spec_of,
+)
+
+log = logging.getLogger(__name__)
+
+ERROR_DOMAIN = "goliath"
+"""Domain of our `ErrorInfo`: a status without it is not a verdict of ours."""
+
+MAX_MESSAGE_BYTES = 16 * 2**20
+"""Largest message either way. gRPC receives 4 MiB by default, too little for a part of dense rows;
+no limit would let a peer fill the memory."""
+
+KEEPALIVE_INTERVAL_MS = 30_000
+"""How often a client asks whether the connection lives: below the 4 minutes after which clouds drop
+a silent one."""
+
+_SHARED_OPTIONS: list[tuple[str, int]] = [
+    # The same both ways and on both ends, so that what one may send the other may receive.
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # A connection that does not answer a ping for this long is dead.
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Between steps a client may be silent for as long as a budget: pings without data do not run out.
+    ("grpc.http2.max_pings_without_data", 0),
+    # Pings only while a session runs; must be equal on both ends, or the server calls it an attack.
+    ("grpc.keepalive_permit_without_calls", 0),
+    # fp16 logits do not compress (gzip keeps 92 %), and sparse ones are small: no time spent on it.
+    ("grpc.default_compression_algorithm", 0),
+]
+
+_CHANNEL_OPTIONS: list[tuple[str, int]] = [
+    *_SHARED_OPTIONS,
+    ("grpc.keepalive_time_ms", KEEPALIVE_INTERVAL_MS),
+    # A private peer is reached directly; a proxy from the environment must not see its logits.
+    ("grpc.enable_http_proxy", 0),
+    # After the stream has begun recovery is ours: we resume from the log of steps.
+    ("grpc.enable_retries", 0),
+]
+
+_SERVER_OPTIONS: list[tuple[str, int]] = [
+    *_SHARED_OPTIONS,
+    # Below the client's interval, or the server drops it for too many pings (default: 5 minutes).
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # Two servers on one port would share its connections at random: a port in use is an error.
+    ("grpc.so_reuseport", 0),
+]
+
+_REFUSED_BEFORE_HTTP2 = "failed to connect to all addresses"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """What one side shows, and whom it trusts; files in PEM."""
+
+    certificate: Path
+    """This side's certificate, followed by those between it and its authority."""
+    key: Path
+    """The private key of the certificate, without a password."""
+    authority: Path
+    """Certificates of the authorities that the other side's certificate must come from."""
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT; an IPv6 host is in brackets.
+
+    Raises:
+        UsageError: The text is not of this form, or the port is not 0 to 65535.
+    """
+    host, separator, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    plain = host.removeprefix("[").removesuffix("]") if bracketed else host
+    well_formed = bool(separator and plain and port.isascii() and port.isdigit())
+    if not well_formed or int(port) > 65535 or (":" in plain and not bracketed):
+        raise UsageError(
+            f"address: expected HOST:PORT, got {address!r}",
+            remedy="Write for example 127.0.0.1:50051, localhost:50051 or [::1]:50051",
+        )
+    return plain, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine by its name alone; nothing is looked up."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
+
+
+def open_channel(
+    address: str, *, tls: TlsFiles | None = None, insecure: bool = False
+) -> grpc.aio.Channel:
+    """A channel to a server; nothing is sent yet.
+
+    Args:
+        address: HOST:PORT.
+        tls: The files for mutual TLS.
+        insecure: Plain text, on loopback only, instead of TLS.
+
+    Raises:
+        UsageError: The choice of security does not fit the address, or a file cannot be used.
+    """
+    _check_security(address, tls=tls, insecure=insecure)
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+    certificate, key, authority = _read(tls, ssl.PROTOCOL_TLS_CLIENT)
+    credentials = grpc.ssl_channel_credentials(authority, key, certificate)
+    return grpc.aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
+
+
+def open_server(
+    address: str,
+    *,
+    tls: TlsFiles | None = None,
+    insecure: bool = False,
+    max_streams: int = 16,
+    interceptors: Sequence[Any] = (),
+) -> tuple[grpc.aio.Server, int]:
+    """A server that is not started yet, and the port that it holds (chosen for it if 0 was asked).
+
+    Args:
+        address: HOST:PORT to listen on.
+        tls: The files for mutual TLS: `authority` is the one that signs clients.
+        insecure: Plain text, on loopback only, instead of TLS.
+        max_streams: Most calls at a time of one connection; the next ones wait at the client.
+        interceptors: Passed to gRPC.
+
+    Raises:
+        UsageError: The choice of security does not fit the address, a file cannot be used, or the
+            port is taken.
+    """
+    _check_security(address, tls=tls, insecure=insecure)
+    options = [*_SERVER_OPTIONS, ("grpc.max_concurrent_streams", max_streams)]
+    server = grpc.aio.server(options=options, interceptors=list(interceptors))
+    try:
+        if tls is None:
+            return server, server.add_insecure_port(address)
+        certificate, key, authority = _read(tls, ssl.PROTOCOL_TLS_SERVER)
+        credentials = grpc.ssl_server_credentials(
+            [(key, certificate)], authority, require_client_auth=True
+        )
+        return server, server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise UsageError(
+            f"cannot listen on {address}: the port is in use, or the address is not this machine's",
+            remedy="Stop the other program, or choose another port (0 takes any free one)",
+        ) from error
+
+
+def _check_security(address: str, *, tls: TlsFiles | None, insecure: bool) -> None:
+    host, _ = split_address(address)
+    if tls is not None and insecure:
+        raise UsageError("TLS files and --insecure were both given", remedy="Leave one of them out")
+    if insecure and not is_loopback(host):
+        raise UsageError(
+            f"--insecure: expected a loopback address, got {host}",
+            remedy="Give TLS files, or use 127.0.0.1",
+        )
+    if tls is None and not insecure:
+        raise UsageError(
+            f"{address}: no TLS files were given",
+            remedy="Give a certificate, its key and the other side's authority; "
+            "on loopback --insecure does without",
+        )
+
+
+def _read(tls: TlsFiles, protocol: int) -> tuple[bytes, bytes, bytes]:
+    """Certificate, key and authority, tried with Python's own TLS, which says what is wrong."""
+    parts = []
+    for name in ("certificate", "key", "authority"):
+        path: Path = getattr(tls, name)
+        try:
+            parts.append(path.read_bytes())
+        except OSError as error:
+            raise UsageError(
+                f"TLS {name}: cannot read {path}: {error.strerror}",
+                remedy="Give the path of a PEM file that this user may read",
+            ) from error
+    context = ssl.SSLContext(protocol)
+    try:
+        # An empty password turns a question on the terminal into an error.
+        context.load_cert_chain(tls.certificate, tls.key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        raise UsageError(
+            f"TLS: {tls.certificate} and {tls.key} are not a certificate and its key",
+            remedy="Give PEM files that belong together; the key must have no password",
+        ) from error
+    try:
+        context.load_verify_locations(tls.authority)
+    except (ssl.SSLError, ValueError) as error:
+        raise UsageError(
+            f"TLS authority: {tls.authority} holds no certificate",
+            remedy="Give the PEM file of the authority that signed the other side's certificate",
+        ) from error
+    certificate, key, authority = parts
+    return certificate, key, authority
+
+
+@asynccontextmanager
+async def translated_errors(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+    """End the call with a status that says what the peer may know; the rest goes to the log.
+
+    Errors of this project become their row of the table, anything else an INTERNAL without details.
+    `AbortError` and `CancelledError` pass: gRPC needs them.
+    """
+    try:
+        yield
+    except grpc.aio.AbortError:
+        raise
+    except CollaborationError as error:
+        if spec_of(error).public is not None:
+            log.error("call.failed", exc_info=error)
+        await context.abort_with_status(status_of(error))
+    except Exception as error:
+        log.exception("call.failed")
+        # A task group wraps what its tasks raise; one error of ours is still that error.
+        await context.abort_with_status(status_of(_only_ours(error)))
+
+
+def _only_ours(error: Exception) -> CollaborationError:
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, CollaborationError) else InternalError("unexpected failure")
+
+
+def status_of(error: CollaborationError) -> grpc.Status:
+    """The rich gRPC status of an error: code, public text, and an `ErrorInfo` with the reason."""
+    spec = spec_of(error)
+    message, remedy = public_text(error)
+    info = error_details_pb2.ErrorInfo(reason=spec.reason, domain=ERROR_DOMAIN)
+    if remedy:
+        info.metadata["remedy"] = remedy
+    detail = any_pb2.Any()
+    detail.Pack(info)
+    status: grpc.Status = rpc_status.to_status(
+        status_pb2.Status(code=code_pb2.Code.Value(spec.status), message=message, details=[detail])
+    )
+    return status
+
+
+async def error_from_rpc(error: grpc.aio.AioRpcError, *, address: str) -> CollaborationError:
+    """What an RPC's failure means: the server's own verdict if it sent one, else gRPC's.
+
+    Args:
+        error: What the call raised.
+        address: Where the server was looked for, for the message.
+    """
+    verdict = _verdict(error)
+    if verdict is not None:
+        return verdict
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return _unavailable(details, address)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return OutOfTimeError(
+            f"{address} did not answer in time",
+            remedy="Try again, allow more time, or check that a Goliath runs there",
+        )
+    if code is grpc.StatusCode.CANCELLED:
+        return SessionCancelledError("the call was cancelled")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return LimitExceededError(f"a message passed the limit of {MAX_MESSAGE_BYTES} bytes")
+    # A Goliath's refusals carry its verdict: these come from something that only speaks HTTP/2.
+    if code is grpc.StatusCode.UNIMPLEMENTED or "http2 header" in details:
+        return _not_ours(address)
+    return InternalError(f"the call to {address} failed: {code.name}")
+
+
+def _verdict(error: grpc.aio.AioRpcError) -> CollaborationError | None:
+    try:
+        status = rpc_status.from_call(error)
+    except ValueError:
+        # The details contradict the status: not something that our server sends.
+        return None
+    for detail in status.details if status is not None else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Is(info.DESCRIPTOR) and detail.Unpack(info) and info.domain == ERROR_DOMAIN:
+            remedy = info.metadata.get("remedy", "")
+            return error_from_reason(info.reason, status.message, remedy=remedy)
+    return None
+
+
+def _unavailable(details: str, address: str) -> CollaborationError:
+    """Tell apart what gRPC calls UNAVAILABLE; its text is all that it tells (tests hold it)."""
+    text = details.lower()
+    if "http1" in text or "parsing http/2" in text:
+        return _not_ours(address)
+    connected = "socket closed" in text or "connection reset" in text
+    if "handshake" in text or (_REFUSED_BEFORE_HTTP2 in text and connected):
+        return TlsError(
+            f"{address} answers, but no trusted connection came about",
+            remedy="Check that both sides use TLS or both --insecure, and that each certificate "
+            "comes from the authority that the other side trusts and names its host",
+        )
+    if _REFUSED_BEFORE_HTTP2 in text or "resol" in text:
+        return UnreachableError(
+            f"nobody answers at {address}",
+            remedy="Check the address, and that a Goliath runs there (goliath serve)",
+        )
+    return UnreachableError(f"the connection to {address} broke", remedy="Try again")
+
+
+def _not_ours(address: str) -> NotOurServerError:
+    return NotOurServerError(
+        f"something answers at {address}, but it is not a Goliath",
+        remedy="Check the host and the port",
+    )

@@ -1,0 +1,201 @@
+"""Small pure checkers for what a peer sent. Each looks at sizes before it makes an array.
+
+Every refusal names the field, what was expected and what came. `InvalidFrameError` says that the
+contract is broken, `LimitExceededError` that a well-formed wish is larger than this side allows.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+
+from common.errors import InvalidFrameError, LimitExceededError
+from common.frames import MAX_VOCABULARY
+
+LOWEST_VALUE = -30000.0
+"""Logit values are clamped to this from below: fp16 holds it, and it stays finite in every sum."""
+
+MAX_NAMES = 64
+"""Most features of a frame; most contributors of a session."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def refuse(name: str, expected: str, actual: object) -> InvalidFrameError:
+    """The error for a field that breaks the contract."""
+    return InvalidFrameError(f"{name}: expected {expected}, got {actual}")
+
+
+def integer(name: str, value: int, *, low: int, high: int) -> int:
+    """The value, if low <= value <= high."""
+    if not low <= value <= high:
+        raise refuse(name, f"{low} to {high}", value)
+    return value
+
+
+def number(name: str, value: float, *, low: float, high: float, open_low: bool = False) -> float:
+    """The value, if finite and in [low, high], or in (low, high] with `open_low`."""
+    if not (math.isfinite(value) and low <= value <= high and not (open_low and value == low)):
+        raise refuse(name, f"a number in {'(' if open_low else '['}{low:g}, {high:g}]", value)
+    return value
+
+
+def within_limit(name: str, value: float, limit: float) -> None:
+    """Refuse a wish beyond a limit of this server."""
+    if value > limit:
+        raise LimitExceededError(
+            f"{name}: at most {limit:g} here, got {value:g}",
+            remedy=f"Ask for a smaller {name.rsplit('.', 1)[-1]}",
+        )
+
+
+def text(name: str, value: str, *, low: int = 0, high: int) -> str:
+    """The text, if it has low to high bytes and no control characters."""
+    sized(name, value, low=low, high=high)
+    if not value.isprintable():
+        raise refuse(name, "no control characters", "some")
+    return value
+
+
+def sized(name: str, value: str, *, low: int = 0, high: int) -> str:
+    """The text, if it has low to high bytes."""
+    # A character has at least one byte: a huge text is refused before it is copied.
+    size = len(value) if len(value) > high else len(value.encode("utf-8", "surrogatepass"))
+    if not low <= size <= high:
+        raise refuse(name, f"{low} to {high} bytes", size)
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise refuse(name, "text that UTF-8 can hold", "a lone surrogate") from error
+    return value
+
+
+def plain_name(name: str, value: str) -> str:
+    """The value, if it is 1 to 64 of the characters A-Z a-z 0-9 . _ -."""
+    if _NAME.fullmatch(value) is None:
+        raise refuse(name, "1 to 64 of A-Z a-z 0-9 . _ -", f"{value[:64]!r}")
+    return value
+
+
+def names(name: str, values: Sequence[str]) -> tuple[str, ...]:
+    """The values, if they are at most 64 different plain names."""
+    if len(values) > MAX_NAMES:
+        raise refuse(name, f"at most {MAX_NAMES} names", len(values))
+    found = tuple(plain_name(name, value) for value in values)
+    if len(set(found)) != len(found):
+        raise refuse(name, "different names", f"{found}"[:200])
+    return found
+
+
+def choice(name: str, value: int, options: Mapping[_Choice, int]) -> _Choice:
+    """The member that an enum's number stands for; 0 and unknown numbers are refused."""
+    for member, wire_value in options.items():
+        if wire_value == value:
+            return member
+    raise refuse(name, f"one of {', '.join(options)}", f"the unknown number {value}")
+
+
+def length(name: str, data: bytes, expected: int) -> bytes:
+    """The bytes, if there are as many as expected."""
+    if len(data) != expected:
+        raise refuse(name, f"{expected} bytes", len(data))
+    return data
+
+
+def id_dtype(vocabulary_size: int) -> np.dtype[np.unsignedinteger]:
+    """The smallest unsigned type whose largest value is no token id: it means "no id"."""
+    for code in ("<u1", "<u2"):
+        if vocabulary_size < 256 ** np.dtype(code).itemsize:
+            return np.dtype(code)
+    return np.dtype("<u4")
+
+
+def ids_from_bytes(
+    name: str, data: bytes, *, count: int | None = None, vocabulary_size: int, padded: bool = False
+) -> np.ndarray:
+    """Token ids, (count,) int64, all in range; `padded` allows "no id", which becomes -1.
+
+    Args:
+        name: The field, for the error.
+        data: The bytes that came.
+        count: How many ids there must be; None takes as many as the bytes hold.
+        vocabulary_size: Ids are below it.
+        padded: Whether "no id" may stand in the place of an id.
+
+    Raises:
+        InvalidFrameError: The size is wrong, or an id is out of range.
+    """
+    dtype = id_dtype(integer("vocabulary_size", vocabulary_size, low=2, high=MAX_VOCABULARY))
+    if count is not None:
+        length(name, data, count * dtype.itemsize)
+    elif len(data) % dtype.itemsize:
+        raise refuse(name, f"a multiple of {dtype.itemsize} bytes", len(data))
+    raw = np.frombuffer(data, dtype=dtype)
+    wrong = raw >= vocabulary_size
+    absent = raw == np.iinfo(dtype).max
+    if padded:
+        wrong &= ~absent
+    if wrong.any():
+        raise refuse(name, f"ids below {vocabulary_size}", int(raw[wrong][0]))
+    ids = raw.astype(np.int64)
+    if padded:
+        ids[absent] = -1
+    return ids
+
+
+def ids_to_bytes(name: str, ids: np.ndarray, *, vocabulary_size: int) -> bytes:
+    """The bytes of token ids of any shape; -1 is written as "no id"."""
+    if ids.size and not -1 <= int(ids.min()) <= int(ids.max()) < vocabulary_size:
+        raise refuse(name, f"ids below {vocabulary_size}", f"{ids.min()} to {ids.max()}")
+    # Casting wraps -1 to the value with every bit set.
+    return ids.astype(np.int64).astype(id_dtype(vocabulary_size)).tobytes()
+
+
+def unique_in_rows(name: str, ids: np.ndarray, counts: np.ndarray) -> None:
+    """Refuse an id that stands twice in one of the rows, which have `counts` entries each."""
+    # Row and id in one number: the id needs fewer than 32 bits, and so does the row.
+    keys = np.repeat(np.arange(len(counts), dtype=np.int64) << 32, counts) | ids.astype(np.int64)
+    keys.sort()
+    twice = np.flatnonzero(keys[1:] == keys[:-1])
+    if twice.size:
+        key = int(keys[twice[0]])
+        raise refuse(name, "unique ids in a row", f"id {key & 0xFFFFFFFF} twice in row {key >> 32}")
+
+
+def floats_from_bytes(name: str, data: bytes, *, code: str, count: int) -> np.ndarray:
+    """(count,) finite numbers of the little-endian type `code`."""
+    dtype = np.dtype(code)
+    values = np.frombuffer(length(name, data, count * dtype.itemsize), dtype=dtype)
+    if not np.isfinite(values).all():
+        raise refuse(name, "finite numbers", "NaN or infinity")
+    return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def bounded(name: str, values: np.ndarray, *, low: float, high: float) -> np.ndarray:
+    """The values, if all are in [low, high]."""
+    if values.size and not (low <= values.min() and values.max() <= high):
+        raise refuse(name, f"values in [{low:g}, {high:g}]", f"{values.min()} to {values.max()}")
+    return values
+
+
+def small_integers(
+    name: str, data: bytes, *, code: str, count: int, low: int, high: int
+) -> np.ndarray:
+    """(count,) integers of the little-endian type `code`, all in [low, high]."""
+    dtype = np.dtype(code)
+    values = np.frombuffer(length(name, data, count * dtype.itemsize), dtype=dtype)
+    return bounded(name, values, low=low, high=high)
+
+
+def time_table(times: Iterable[float]) -> tuple[float, ...]:
+    """The times, if the first is 1, they fall, and all are above 0."""
+    table = tuple(times)
+    falling = all(later < earlier for earlier, later in pairwise(table))
+    if not (table and table[0] == 1.0 and falling and table[-1] > 0.0):
+        raise refuse("times", "values that fall from 1 and stay above 0", f"{table}"[:200])
+    return table

@@ -1,0 +1,330 @@
+"""Contributions, asks and answers between dataclasses and protobuf, and the joining of parts."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from common.collaboration.contribution import Codec, Contribution
+from common.errors import LimitExceededError, StepOutOfRangeError
+from common.frames import MAX_INDEX, Answer, Ask, ContributionChunk, Opened
+from common.pb import collaboration_pb2 as pb
+from common.wire_checks import (
+    LOWEST_VALUE,
+    bounded,
+    choice,
+    floats_from_bytes,
+    id_dtype,
+    ids_from_bytes,
+    ids_to_bytes,
+    integer,
+    length,
+    refuse,
+    small_integers,
+    unique_in_rows,
+)
+
+CODECS: dict[Codec, pb.Codec] = {Codec.DENSE: pb.CODEC_DENSE, Codec.TOPK: pb.CODEC_TOPK}
+
+_FRAME_OVERHEAD = 256
+"""Bytes of a part beside its arrays: field tags, lengths and small numbers."""
+
+_MASS_SLACK = 1e-3
+"""How far rounding may carry a log mass out of [0, log vocabulary]."""
+
+
+def moment(block: int, step: int, opened: Opened) -> tuple[int, int]:
+    """(block, step), if the session can reach them.
+
+    Raises:
+        StepOutOfRangeError: It cannot.
+    """
+    settings = opened.settings
+    blocks = min(settings.blocks, MAX_INDEX)
+    if block >= blocks or step >= settings.steps:
+        raise StepOutOfRangeError(
+            f"block and step: expected below {blocks} and {settings.steps}, got {block} and {step}"
+        )
+    return block, step
+
+
+def split_contribution(
+    contribution: Contribution, *, vocabulary_size: int, max_message_bytes: int
+) -> Iterator[ContributionChunk]:
+    """The parts of a contribution, each small enough for one message.
+
+    Raises:
+        LimitExceededError: One row alone is too large for a message.
+    """
+    counts = contribution.counts
+    ends = np.cumsum(counts, dtype=np.int64)
+    dense = contribution.codec is Codec.DENSE
+    entry = 2 if dense else 2 + id_dtype(vocabulary_size).itemsize
+    sizes = counts.astype(np.int64) * entry + (4 if dense else 8)
+    room = max_message_bytes - _FRAME_OVERHEAD
+    if sizes.max(initial=0) > room:
+        raise LimitExceededError(
+            f"contribution: a row takes {sizes.max()} bytes, a message holds {room}",
+            remedy="Use the codec topk, or raise the server's message limit",
+        )
+    starts = [0]
+    used = 0
+    for position, size in enumerate(sizes.tolist()):
+        if used + size > room:
+            starts.append(position)
+            used = 0
+        used += size
+    for index, (start, end) in enumerate(zip(starts, [*starts[1:], len(counts)], strict=True)):
+        entries = slice(int(ends[start] - counts[start]), int(ends[end - 1]))
+        yield ContributionChunk(
+            block=contribution.block,
+            step=contribution.step,
+            codec=contribution.codec,
+            index=index,
+            count=len(starts),
+            first_position=start,
+            counts=counts[start:end],
+            ids=contribution.ids if dense else contribution.ids[entries],
+            values=contribution.values[entries],
+            floors=contribution.floors if dense else contribution.floors[start:end],
+            log_mass=contribution.log_mass[start:end],
+        )
+
+
+def chunk_to_proto(chunk: ContributionChunk, *, vocabulary_size: int) -> pb.Contribution:
+    """The message of one part."""
+    topk = chunk.codec is Codec.TOPK
+    return pb.Contribution(
+        block=chunk.block,
+        step=chunk.step,
+        codec=CODECS[chunk.codec],
+        chunk_index=chunk.index,
+        chunk_count=chunk.count,
+        first_position=chunk.first_position,
+        rows=len(chunk.counts),
+        counts=chunk.counts.astype("<u2").tobytes() if topk else b"",
+        ids=ids_to_bytes("ids", chunk.ids, vocabulary_size=vocabulary_size) if topk else b"",
+        values=chunk.values.astype("<f2", copy=False).tobytes(),
+        floors=chunk.floors.astype("<f2", copy=False).tobytes() if topk else b"",
+        log_mass=chunk.log_mass.astype("<f4", copy=False).tobytes(),
+    )
+
+
+def chunk_from_proto(message: pb.Contribution, opened: Opened) -> ContributionChunk:
+    """One part, checked against what was agreed.
+
+    Raises:
+        InvalidFrameError: The part breaks the contract.
+    """
+    block, step = moment(message.block, message.step, opened)
+    codec = choice("contribution.codec", message.codec, CODECS)
+    if codec is not opened.settings.codec:
+        raise refuse("contribution.codec", f"the agreed {opened.settings.codec}", codec)
+    positions = opened.settings.block_length
+    count = integer("contribution.chunk_count", message.chunk_count, low=1, high=positions)
+    index = integer("contribution.chunk_index", message.chunk_index, low=0, high=count - 1)
+    first = integer(
+        "contribution.first_position", message.first_position, low=0, high=positions - 1
+    )
+    rows = integer("contribution.rows", message.rows, low=1, high=positions - first)
+    read = _dense_arrays if codec is Codec.DENSE else _topk_arrays
+    counts, ids, values, floors = read(message, rows, opened)
+    highest_mass = math.log(opened.vocabulary_size) + _MASS_SLACK
+    log_mass = floats_from_bytes("contribution.log_mass", message.log_mass, code="<f4", count=rows)
+    bounded("contribution.log_mass", log_mass, low=-_MASS_SLACK, high=highest_mass)
+    return ContributionChunk(
+        block=block,
+        step=step,
+        codec=codec,
+        index=index,
+        count=count,
+        first_position=first,
+        counts=counts,
+        ids=ids,
+        values=values,
+        floors=floors,
+        log_mass=log_mass,
+    )
+
+
+_Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _dense_arrays(message: pb.Contribution, rows: int, opened: Opened) -> _Arrays:
+    for name in ("counts", "ids", "floors"):
+        length(f"contribution.{name}", getattr(message, name), 0)
+    width = opened.vocabulary_size
+    values = _values("contribution.values", message.values, rows * width)
+    _check_tops(values.reshape(rows, width).max(axis=1))
+    counts = np.full(rows, width, dtype=np.int32)
+    return counts, np.empty(0, np.int32), values, np.empty(0, np.float16)
+
+
+def _topk_arrays(message: pb.Contribution, rows: int, opened: Opened) -> _Arrays:
+    size = opened.vocabulary_size
+    counts = small_integers(
+        "contribution.counts",
+        message.counts,
+        code="<u2",
+        count=rows,
+        low=1,
+        high=min(opened.limits.max_entries, size),
+    ).astype(np.int32)
+    total = int(counts.sum(dtype=np.int64))
+    ids = ids_from_bytes("contribution.ids", message.ids, count=total, vocabulary_size=size)
+    values = _values("contribution.values", message.values, total)
+    floors = _values("contribution.floors", message.floors, rows)
+    unique_in_rows("contribution.ids", ids, counts)
+    starts = np.cumsum(counts, dtype=np.int64) - counts
+    _check_tops(np.maximum.reduceat(values, starts))
+    lowest = np.minimum.reduceat(values, starts)
+    above = np.flatnonzero(floors > lowest)
+    if above.size:
+        row = above[0]
+        raise refuse(
+            "contribution.floors", f"at most {lowest[row]}, the row's smallest", floors[row]
+        )
+    return counts, ids.astype(np.int32), values, floors
+
+
+def _values(name: str, data: bytes, count: int) -> np.ndarray:
+    values = floats_from_bytes(name, data, code="<f2", count=count)
+    return bounded(name, values, low=LOWEST_VALUE, high=0.0)
+
+
+def _check_tops(tops: np.ndarray) -> None:
+    if (tops != 0).any():
+        raise refuse("contribution.values", "0 as the largest of each row", tops[tops != 0][0])
+
+
+class ContributionAssembler:
+    """Joins the parts of one contributor's contributions.
+
+    Holds at most one unfinished contribution: its parts come in order and without gaps, so no more
+    than positions x vocabulary fp16 values (and as many ids, for `topk`) are ever kept.
+    """
+
+    def __init__(self, positions: int) -> None:
+        """Expect contributions of this many rows."""
+        self._positions = positions
+        self._parts: list[ContributionChunk] = []
+        self._dense = np.empty(0, np.float16)
+
+    def add(self, chunk: ContributionChunk) -> Contribution | None:
+        """The whole contribution, if this was its last part.
+
+        Raises:
+            InvalidFrameError: The part does not follow the one before.
+        """
+        self._check_order(chunk)
+        self._parts.append(self._placed(chunk) if chunk.codec is Codec.DENSE else chunk)
+        if chunk.index + 1 < chunk.count:
+            return None
+        parts, self._parts = self._parts, []
+        return Contribution(
+            block=chunk.block,
+            step=chunk.step,
+            codec=chunk.codec,
+            counts=_joined([part.counts for part in parts]),
+            ids=_joined([part.ids for part in parts]),
+            values=(
+                self._dense
+                if chunk.codec is Codec.DENSE
+                else _joined([part.values for part in parts])
+            ),
+            floors=_joined([part.floors for part in parts]),
+            log_mass=_joined([part.log_mass for part in parts]),
+        )
+
+    def _placed(self, chunk: ContributionChunk) -> ContributionChunk:
+        """The part with its values in the one array that holds all dense rows."""
+        width = len(chunk.values) // len(chunk.counts)
+        if not self._parts:
+            self._dense = np.empty(self._positions * width, np.float16)
+        start = chunk.first_position * width
+        place = self._dense[start : start + len(chunk.values)]
+        place[:] = chunk.values
+        return replace(chunk, values=place)
+
+    def _check_order(self, chunk: ContributionChunk) -> None:
+        first = 0
+        if self._parts:
+            last = self._parts[-1]
+            first = last.first_position + len(last.counts)
+            came = (chunk.block, chunk.step, chunk.codec, chunk.count)
+            expected = (last.block, last.step, last.codec, last.count)
+            if came != expected:
+                raise refuse("contribution", f"a part of {expected}", came)
+        if chunk.index != len(self._parts):
+            raise refuse("contribution.chunk_index", str(len(self._parts)), chunk.index)
+        if chunk.first_position != first:
+            raise refuse("contribution.first_position", str(first), chunk.first_position)
+        end = first + len(chunk.counts)
+        left = chunk.count - chunk.index - 1
+        # Each part that is still to come has at least one row; the last one ends the block.
+        if end + left > self._positions or (left == 0 and end != self._positions):
+            raise refuse("contribution.rows", f"{self._positions} rows in all parts", end)
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def ask_to_proto(ask: Ask, *, vocabulary_size: int) -> pb.Ask:
+    """The message of an ask."""
+    return pb.Ask(
+        block=ask.block,
+        step=ask.step,
+        positions=ask.positions.astype("<u2").tobytes(),
+        counts=ask.counts.astype("<u2").tobytes(),
+        ids=ids_to_bytes("ask.ids", ask.ids, vocabulary_size=vocabulary_size),
+    )
+
+
+def ask_from_proto(message: pb.Ask, opened: Opened) -> Ask:
+    """An ask, checked against the caps: it is a question about the client's private model.
+
+    Raises:
+        InvalidFrameError: It breaks the contract or passes a cap.
+    """
+    block, step = moment(message.block, message.step, opened)
+    limits, asked = opened.limits, len(message.positions) // 2
+    top = opened.settings.block_length
+    integer("ask.positions", asked, low=1, high=min(top, limits.max_ask_ids))
+    positions = small_integers(
+        "ask.positions", message.positions, code="<u2", count=asked, low=0, high=top - 1
+    ).astype(np.int32)
+    if (np.diff(positions) <= 0).any():
+        raise refuse("ask.positions", "rising positions", positions.tolist()[:16])
+    most = limits.max_ask_ids_per_position
+    counts = small_integers(
+        "ask.counts", message.counts, code="<u2", count=asked, low=1, high=most
+    ).astype(np.int32)
+    total = integer("ask.ids", int(counts.sum(dtype=np.int64)), low=1, high=limits.max_ask_ids)
+    size = opened.vocabulary_size
+    ids = ids_from_bytes("ask.ids", message.ids, count=total, vocabulary_size=size)
+    unique_in_rows("ask.ids", ids, counts)
+    return Ask(block, step, positions, counts, ids.astype(np.int32))
+
+
+def answer_to_proto(answer: Answer) -> pb.Answer:
+    """The message of an answer."""
+    return pb.Answer(
+        block=answer.block,
+        step=answer.step,
+        values=answer.values.astype("<f2", copy=False).tobytes(),
+    )
+
+
+def answer_from_proto(message: pb.Answer, opened: Opened) -> Answer:
+    """An answer; whether it is as long as its ask, the session knows.
+
+    Raises:
+        InvalidFrameError: It breaks the contract.
+    """
+    block, step = moment(message.block, message.step, opened)
+    count = integer(
+        "answer.values", len(message.values) // 2, low=1, high=opened.limits.max_ask_ids
+    )
+    return Answer(block, step, _values("answer.values", message.values, count))
