@@ -1,0 +1,1 @@
+"""The method: a simplex diffusion language model, its noise, its loop."""

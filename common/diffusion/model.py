@@ -1,0 +1,207 @@
+"""The simplex diffusion language model: a transformers encoder that reads noisy simplexes at its block positions."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.utils import ModelOutput
+
+from common.diffusion.conditioning import SelfConditioning
+from common.diffusion.schedule import PRIOR_CURVE, TimeWarp
+from common.diffusion.simplex import Bag, ModelInput, NoiseForm
+
+TIME_FEATURES = 64
+
+
+class SimplexDiffusionConfig(PretrainedConfig):
+    """Everything that two models must agree on, and the shape of this one.
+
+    Args:
+        backbone: configuration of the transformers model inside, with its `model_type`.
+        simplex_value: K, the simplex value; states carry +K and -K.
+        schedule: name of the noise schedule; "cosine" is the published one.
+        noise_form: "extremes" or "dense".
+        noise_m: the m of `extremes`, largest normals kept.
+        noise_r: the r of `extremes`, rows that stand for the tail.
+        self_conditioning: "own" or "estimate", what the model was trained with.
+        block_length: positions generated together, in tokens.
+        template: version of the prompt template (see common/vocabulary.py).
+        loss_curve: measured (t, denoising cross-entropy) pairs on validation text, ascending in t.
+        fingerprint: SHA-256 of the vocabulary, hex.
+    """
+
+    model_type = "simplex_diffusion"
+    sub_configs = {"backbone": AutoConfig}
+
+    def __init__(
+        self,
+        backbone: dict[str, Any] | PretrainedConfig | None = None,
+        simplex_value: float = 5.0,
+        schedule: str = "cosine",
+        noise_form: str = "extremes",
+        noise_m: int = 128,
+        noise_r: int = 32,
+        self_conditioning: str = "own",
+        block_length: int = 64,
+        template: str = "v1",
+        loss_curve: list[list[float]] | None = None,
+        fingerprint: str = "",
+        **kwargs: Any,
+    ):
+        """See the class."""
+        if backbone is None:
+            backbone = {"model_type": "bert"}
+        if isinstance(backbone, dict):
+            backbone = CONFIG_MAPPING[backbone.get("model_type", "bert")](**backbone)
+        self.backbone = backbone
+        self.simplex_value = simplex_value
+        self.schedule = schedule
+        self.noise_form = noise_form
+        self.noise_m = noise_m
+        self.noise_r = noise_r
+        self.self_conditioning = SelfConditioning(self_conditioning).value
+        self.block_length = block_length
+        self.template = template
+        self.loss_curve = loss_curve or [list(point) for point in PRIOR_CURVE]
+        self.fingerprint = fingerprint
+        super().__init__(**kwargs)
+
+    @property
+    def vocab_size(self) -> int:
+        """V, rows of the embedding and of the logits."""
+        return int(self.backbone.vocab_size)
+
+    @property
+    def max_length(self) -> int:
+        """Positions that the backbone can tell apart: prompt, finished blocks, block and suffix together."""
+        return int(self.backbone.max_position_embeddings)
+
+    @property
+    def form(self) -> NoiseForm:
+        """The noise form as the method's own type."""
+        return NoiseForm(self.noise_form, self.noise_m, self.noise_r)
+
+    @property
+    def warp(self) -> TimeWarp:
+        """Where steps are spent, from the measured loss curve."""
+        return TimeWarp.from_curve([(t, loss) for t, loss in self.loss_curve])
+
+
+@dataclass
+class DenoisingOutput(ModelOutput):
+    """What one denoising pass gives."""
+
+    logits: Tensor | None = None
+    """(batch, positions, V), fp32."""
+
+
+class SimplexDiffusionLM(PreTrainedModel):
+    """Predicts clean tokens of a block from its noisy simplex, the text around it, and the last prediction.
+
+    The simplex is read through the word embedding, tied, without gradient through the noise (as TESS 2 does), then
+    through a square map; time is added at block positions only (SSD-LM, section 3.2). "No prediction yet" is zero.
+    """
+
+    config_class = SimplexDiffusionConfig
+    base_model_prefix = "encoder"
+    _supports_sdpa = True
+    _no_split_modules: list[str] = []
+
+    def __init__(self, config: SimplexDiffusionConfig):
+        """Build from a configuration; weights are random until loaded."""
+        super().__init__(config)
+        self.encoder = AutoModel.from_config(config.backbone)
+        if getattr(self.encoder, "pooler", None) is not None:
+            self.encoder.pooler = None
+        width = config.backbone.hidden_size
+        self.state_map = nn.Linear(width, width, bias=False)
+        self.condition_map = nn.Linear(width, width, bias=False)
+        self.time_map = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
+        self.head_map = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
+        self.head_bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self._mean: tuple[int, Tensor] | None = None
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self:
+            init.eye_(self.state_map.weight)
+            init.eye_(self.condition_map.weight)
+            init.zeros_(self.time_map[2].weight)
+            init.zeros_(self.head_bias)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The word embedding, which also reads simplexes and writes logits."""
+        return self.encoder.get_input_embeddings()
+
+    def _mean_embedding(self, table: Tensor) -> Tensor:
+        version = table._version
+        if self._mean is None or self._mean[0] != version or self._mean[1].device != table.device:
+            self._mean = (version, table.mean(0))
+        return self._mean[1]
+
+    def embed(self, simplex: ModelInput) -> Tensor:
+        """Expected embedding of a distribution: (batch, positions, width)."""
+        table = self.get_input_embeddings().weight.detach()
+        if isinstance(simplex, Tensor):
+            return simplex.to(table.dtype) @ table
+        shape = simplex.ids.shape
+        rows = nn.functional.embedding_bag(
+            simplex.ids.reshape(-1, shape[-1]),
+            table,
+            mode="sum",
+            per_sample_weights=simplex.weights.reshape(-1, shape[-1]).to(table.dtype),
+        ).view(*shape[:2], -1)
+        return rows + simplex.rest.unsqueeze(-1).to(table.dtype) * self._mean_embedding(table)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        block_start: Tensor,
+        simplex: ModelInput,
+        t: Tensor,
+        condition: Bag,
+        attention_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> DenoisingOutput:
+        """One denoising pass.
+
+        Args:
+            input_ids: (batch, length) int64, the text around the block; ids at block positions are not read.
+            block_start: (batch,) int64, index of the first block position of each row.
+            simplex: the noisy simplex at the block positions.
+            t: (batch,) time in (0, 1].
+            condition: self-conditioning; `conditioning.nothing` for none.
+            attention_mask: (batch, length) bool, False at padding; None when no row is padded.
+            positions: (batch, block) bool, block positions whose logits are wanted; None for all.
+
+        Returns:
+            fp32 logits (batch, block, V), or (chosen, V) where `positions` was given.
+        """
+        table = self.get_input_embeddings()
+        embeds = table(input_ids)
+        block = self.state_map(self.embed(simplex)) + self.condition_map(self.embed(condition))
+        block = block + self._embed_time(t).to(block.dtype).unsqueeze(1)
+        index = block_start.unsqueeze(1) + torch.arange(block.shape[1], device=block.device)
+        index = index.unsqueeze(-1).expand(-1, -1, block.shape[2])
+        embeds = embeds.scatter(1, index, block.to(embeds.dtype))
+        mask = None if attention_mask is None else attention_mask.long()
+        hidden = self.encoder(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
+        hidden = hidden.gather(1, index)
+        if positions is not None:
+            hidden = hidden[positions]
+        logits = nn.functional.linear(self.head_map(hidden), table.weight, self.head_bias)
+        return DenoisingOutput(logits=logits.float())
+
+    def _embed_time(self, t: Tensor) -> Tensor:
+        angles = t.float().unsqueeze(-1) * torch.pi * torch.arange(1, TIME_FEATURES // 2 + 1, device=t.device)
+        return self.time_map(torch.cat((angles.sin(), angles.cos()), -1).to(self.head_bias.dtype))
+
+
+AutoConfig.register("simplex_diffusion", SimplexDiffusionConfig)
+AutoModel.register(SimplexDiffusionConfig, SimplexDiffusionLM)
+AutoModelForMaskedLM.register(SimplexDiffusionConfig, SimplexDiffusionLM)

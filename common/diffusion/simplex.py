@@ -1,0 +1,192 @@
+"""The simplex state, its noise, and the form in which a model reads it.
+
+The published state is x = sqrt(abar) * projection + sqrt(1 - abar) * K * z with K on the estimate's ids and -K
+elsewhere (SSD-LM, section 3.1), and the model reads softmax(x) @ embedding. A state is a few ids and a seed here;
+`model_input` rebuilds what the model reads, densely or as a short weighted bag of embedding rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.diffusion.philox import Purpose, Stream, uniform
+from common.diffusion.schedule import alpha_bar
+
+
+@dataclass(frozen=True, slots=True)
+class SimplexState:
+    """One noisy simplex state as it is sent: everything else is rebuilt from these."""
+
+    seed: int
+    """Key of the noise, uint64."""
+    block: int
+    """Block index, 0 first, under 2**16."""
+    step: int
+    """Step index within the block, 0 first, under 2**16."""
+    t: float
+    """Time in (0, 1] from the agreed table; 1 is pure noise."""
+    estimate: np.ndarray
+    """(positions, h) int64 projected token ids: h = 0 at step 0, 1 for greedy and sampling; -1 pads multi-hot rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseForm:
+    """`dense`, or `extremes` with the m largest normals and r rows that stand for the tail."""
+
+    name: str = "extremes"
+    m: int = 128
+    r: int = 32
+
+    def for_vocabulary(self, size: int) -> "NoiseForm":
+        """The form actually used: a small vocabulary (m > size / 8) is cheaper and exact when dense."""
+        return NoiseForm("dense", 0, 0) if self.name == "extremes" and self.m > size / 8 else self
+
+
+@dataclass(frozen=True, slots=True)
+class Bag:
+    """A distribution over the vocabulary as a weighted bag of embedding rows."""
+
+    ids: Tensor
+    """(batch, positions, rows) int64."""
+    weights: Tensor
+    """(batch, positions, rows) fp32, >= 0."""
+    rest: Tensor
+    """(batch, positions) fp32, the mass on the mean embedding; weights and rest sum to 1."""
+
+
+ModelInput = Bag | Tensor
+"""What a model reads: a bag, or dense probabilities (batch, positions, vocabulary) fp32."""
+
+
+def stack_estimates(states: Sequence[SimplexState], device: torch.device) -> Tensor:
+    """Estimates of a batch as (batch, positions, h) int64, padded with -1 to the largest h."""
+    width = max(state.estimate.shape[1] for state in states)
+    rows = [np.pad(s.estimate, ((0, 0), (0, width - s.estimate.shape[1])), constant_values=-1) for s in states]
+    return torch.from_numpy(np.stack(rows).astype(np.int64)).to(device)
+
+
+def states_input(
+    states: Sequence[SimplexState], *, form: NoiseForm, simplex_value: float, vocabulary_size: int, device: torch.device
+) -> ModelInput:
+    """What the model reads for a batch of states of one block length."""
+    stream = Stream([s.seed for s in states], [s.block for s in states], [s.step for s in states], device)
+    t = torch.tensor([s.t for s in states], dtype=torch.float64, device=device)
+    return model_input(
+        stream,
+        stack_estimates(states, device),
+        t,
+        form=form,
+        simplex_value=simplex_value,
+        vocabulary_size=vocabulary_size,
+    )
+
+
+def model_input(
+    stream: Stream, estimate: Tensor, t: Tensor, *, form: NoiseForm, simplex_value: float, vocabulary_size: int
+) -> ModelInput:
+    """softmax of the noisy simplex, from ids and counters.
+
+    Args:
+        stream: random words of the batch's rows.
+        estimate: (batch, positions, h) int64 ids, -1 for none.
+        t: (batch,) float64 times in (0, 1].
+        form: the noise form agreed for the session.
+        simplex_value: K.
+        vocabulary_size: V.
+
+    Returns:
+        A `Bag` for `extremes`, (batch, positions, V) fp32 probabilities for `dense`.
+    """
+    form = form.for_vocabulary(vocabulary_size)
+    positions, hot = estimate.shape[1:]
+    if form.name == "dense":
+        normals = torch.special.ndtri(uniform(stream.words(Purpose.DENSE_NORMALS, positions, vocabulary_size)))
+        return dense_input(normals, estimate, t, simplex_value=simplex_value)
+    if form.name != "extremes":
+        raise ValueError(f"expected noise form 'dense' or 'extremes', got {form.name!r}")
+    others = vocabulary_size - (estimate >= 0).sum(-1)
+    hot_normals = torch.special.ndtri(uniform(stream.words(Purpose.HOT_NORMALS, positions, hot)))
+    top = largest_normals(uniform(stream.words(Purpose.ORDER_STATISTICS, positions, form.m)), others)
+    noise_ids = _other_ids(stream.words(Purpose.NOISE_IDS, positions, form.m), estimate, others)
+    tail_ids = _other_ids(stream.words(Purpose.TAIL_ROWS, positions, form.r), estimate, others)
+    return extremes_input(estimate, t, hot_normals, top, noise_ids, tail_ids, others, simplex_value=simplex_value)
+
+
+def dense_input(normals: Tensor, estimate: Tensor, t: Tensor, *, simplex_value: float) -> Tensor:
+    """The published form: softmax of x with one normal (batch, positions, V) for every vocabulary entry."""
+    signal = alpha_bar(t).view(-1, 1, 1)
+    clean = torch.full_like(normals, -simplex_value)
+    if estimate.shape[-1]:
+        # Padding (-1) writes into a spare last column, so that it can never mark an id.
+        spare = torch.cat((clean, clean[..., :1]), -1)
+        index = torch.where(estimate < 0, normals.shape[-1], estimate)
+        clean = spare.scatter(-1, index, simplex_value)[..., :-1]
+    x = signal.sqrt() * clean + (1 - signal).sqrt() * simplex_value * normals
+    return x.softmax(-1).float()
+
+
+def largest_normals(u: Tensor, others: Tensor) -> Tensor:
+    """The m largest of `others` standard normals, descending, float64 (batch, positions, m).
+
+    Order statistics of uniforms by the ratio method, in logs: L = cumsum(log(u_i) / (N - i)), z = -ndtri(-expm1(L)).
+    """
+    left = others.unsqueeze(-1) - torch.arange(u.shape[-1], device=u.device)
+    logs = (u.log() / left).cumsum(-1)
+    return -torch.special.ndtri(-torch.expm1(logs))
+
+
+def _other_ids(words: Tensor, hot: Tensor, others: Tensor) -> Tensor:
+    """Words to ids uniform over the ids that are not hot: scale to [0, others), then step past each hot id."""
+    ids = (words * others.unsqueeze(-1)) >> 32
+    for hot_id in hot.sort(-1).values.unbind(-1):
+        ids = ids + ((hot_id.unsqueeze(-1) >= 0) & (ids >= hot_id.unsqueeze(-1))).long()
+    return ids
+
+
+def extremes_input(
+    hot_ids: Tensor,
+    t: Tensor,
+    hot_normals: Tensor,
+    top_normals: Tensor,
+    noise_ids: Tensor,
+    tail_ids: Tensor,
+    others: Tensor,
+    *,
+    simplex_value: float,
+) -> Bag:
+    """softmax(x) as hot ids, the largest noise entries, and a tail with the right mean and variance.
+
+    Args:
+        hot_ids: (batch, positions, h) int64, -1 for none.
+        t: (batch,) float64.
+        hot_normals: (batch, positions, h) float64.
+        top_normals: (batch, positions, m) float64, descending.
+        noise_ids: (batch, positions, m) int64, the ids that the largest normals fell on.
+        tail_ids: (batch, positions, r) int64, uniform ids that stand for all others.
+        others: (batch, positions) int64, vocabulary size less the hot ids.
+        simplex_value: K.
+    """
+    signal = alpha_bar(t).view(-1, 1, 1)
+    s = simplex_value * (1 - signal).sqrt()
+    tau = top_normals[..., -1:]
+    n = (others.unsqueeze(-1) - top_normals.shape[-1]).to(torch.float64)
+    below = torch.special.log_ndtr(tau)
+    log_s1 = n.log() + s**2 / 2 + torch.special.log_ndtr(tau - s) - below
+    log_s2 = n.log() + 2 * s**2 + torch.special.log_ndtr(tau - 2 * s) - below
+    kappa = ((log_s2 - 2 * log_s1).exp() - 1 / n).clamp(min=0)
+    rows = tail_ids.shape[-1]
+    spread = (rows * kappa).sqrt().clamp(max=1)
+
+    hot_logits = 2 * simplex_value * signal.sqrt() + s * hot_normals
+    hot_logits = hot_logits.masked_fill(hot_ids < 0, -torch.inf)
+    mass = torch.cat((hot_logits, s * top_normals, log_s1), -1).softmax(-1)
+    tail = mass[..., -1:]
+    weights = torch.cat((mass[..., :-1], (tail * spread / max(rows, 1)).expand(*tail.shape[:-1], rows)), -1)
+    return Bag(
+        ids=torch.cat((hot_ids.clamp(min=0), noise_ids, tail_ids), -1),
+        weights=weights.float(),
+        rest=(tail * (1 - spread)).squeeze(-1).float(),
+    )

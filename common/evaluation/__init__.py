@@ -1,0 +1,1 @@
+"""Measures: denoising cross-entropy of models and of pairs."""

@@ -1,0 +1,63 @@
+"""Denoising cross-entropy: how well a model restores text at a noise level (a held-out loss, not a likelihood)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from common.diffusion import conditioning
+from common.diffusion.model import SimplexDiffusionLM
+from common.diffusion.philox import Stream
+from common.diffusion.simplex import model_input
+from common.training.examples import Batch
+
+
+def two_passes(model: SimplexDiffusionLM, batch: Batch, stream: Stream, t: Tensor) -> Tensor:
+    """Logits (scored, V) fp32 at the scored positions, with one extra pass from "none" for self-conditioning.
+
+    Args:
+        model: in eval mode.
+        batch: the crops.
+        stream: the noise; give every system the same one.
+        t: (batch,) float64.
+    """
+    config = model.config
+    simplex = model_input(
+        stream,
+        batch.target.unsqueeze(-1),
+        t,
+        form=config.form,
+        simplex_value=config.simplex_value,
+        vocabulary_size=config.vocab_size,
+    )
+    none = conditioning.nothing(*batch.target.shape, device=batch.target.device)
+    first = model(batch.input_ids, batch.block_start, simplex, t, none, batch.attention_mask).logits
+    if config.self_conditioning == conditioning.SelfConditioning.ESTIMATE:
+        condition = conditioning.from_estimate(first.argmax(-1, keepdim=True))
+    else:
+        condition = conditioning.from_logits(first)
+    return model(
+        batch.input_ids, batch.block_start, simplex, t, condition, batch.attention_mask, positions=batch.scored
+    ).logits
+
+
+@torch.inference_mode()
+def loss_curve(
+    model: SimplexDiffusionLM, batches: Sequence[Batch], times: Sequence[float], *, seed: int
+) -> list[tuple[float, float]]:
+    """Mean cross-entropy a scored token at each time: (t, nats) pairs; the same noise draws at every time."""
+    was_training = model.training
+    model.eval()
+    curve = []
+    for time in times:
+        total, count = 0.0, 0
+        for number, batch in enumerate(batches):
+            rows = len(batch.target)
+            stream = Stream([seed + number * 1000 + i for i in range(rows)], [0] * rows, [0] * rows, batch.target.device)
+            t = torch.full((rows,), time, dtype=torch.float64)
+            logits = two_passes(model, batch, stream, t)
+            total += torch.nn.functional.cross_entropy(logits, batch.target[batch.scored], reduction="sum").item()
+            count += len(logits)
+        curve.append((float(time), total / count))
+    model.train(was_training)
+    return curve

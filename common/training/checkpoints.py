@@ -1,0 +1,76 @@
+"""Checkpoints of a run: a model folder, the optimiser's state, and where the run stands. Safetensors and JSON only."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from common.diffusion.model import SimplexDiffusionLM
+from common.vocabulary import Vocabulary
+
+KEPT = 2
+METRICS = "metrics.jsonl"
+STATE = "training.json"
+OPTIMIZER = "optimizer.safetensors"
+
+
+def save(
+    folder: Path,
+    model: SimplexDiffusionLM,
+    optimizer: torch.optim.Optimizer,
+    vocabulary: Vocabulary,
+    meta: dict[str, Any],
+) -> Path:
+    """Write step-N under `folder`, complete or not at all, and drop all but the newest two."""
+    final = folder / f"step-{meta['step']:07d}"
+    partial = folder / "partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    model.save_pretrained(partial)
+    vocabulary.save(partial)
+    tensors = {}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"{index}.{name}": value for name, value in state.items()}
+    save_file(tensors, partial / OPTIMIZER)
+    (partial / STATE).write_text(json.dumps(meta, indent=1))
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+    for old in sorted(folder.glob("step-*"))[:-KEPT]:
+        shutil.rmtree(old)
+    return final
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest checkpoint of a run, None for a new run."""
+    found = sorted(p for p in folder.glob("step-*") if (p / STATE).is_file())
+    return found[-1] if found else None
+
+
+def load(path: Path, model: SimplexDiffusionLM, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Put a checkpoint's weights and optimiser state in place, and give back its JSON."""
+    model.load_state_dict(load_file(path / "model.safetensors"))
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in load_file(path / OPTIMIZER).items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    meta: dict[str, Any] = json.loads((path / STATE).read_text())
+    return meta
+
+
+def append_metrics(folder: Path, row: dict[str, Any]) -> None:
+    """One line of metrics.jsonl."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / METRICS).open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def forget_metrics_after(folder: Path, step: int) -> None:
+    """Drop lines beyond the checkpoint that the run resumes from: those steps are done again."""
+    path = folder / METRICS
+    if path.is_file():
+        kept = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] <= step]
+        path.write_text("".join(line + "\n" for line in kept))

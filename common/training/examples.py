@@ -1,0 +1,190 @@
+"""Text records to training crops: a block of target tokens with the text around it.
+
+What a model is fed here is what it is asked at inference: prompts, finished blocks before the block, answers that end,
+and sometimes text after the block (infilling).
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.errors import BadDataError
+from common.vocabulary import Vocabulary
+
+SHORT_BLOCK_SHARE = 0.25
+INFILL_SHARE = 0.1
+PADDING_SCORED = 8
+LONGEST_FINISHED = 192
+LONGEST_PREFIX = 384
+LONGEST_SUFFIX = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of a training file, as ids without template tokens."""
+
+    source: str
+    prompt: tuple[int, ...]
+    context: tuple[int, ...]
+    response: tuple[int, ...]
+    plain: bool
+    """True for running text, which has no prompt and does not end where it is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """One block to learn, and what stands around it."""
+
+    prefix: tuple[int, ...]
+    target: tuple[int, ...]
+    """Block length ids; [END] ends the answer and fills the rest."""
+    scored: int
+    """Positions from the first that the loss counts: the answer, its end and a capped amount of padding."""
+    suffix: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Crops of one block length as tensors."""
+
+    input_ids: Tensor
+    """(batch, length) int64; [MASK] at block positions, [PAD] after the end."""
+    attention_mask: Tensor | None
+    """(batch, length) bool; None when no row is padded."""
+    block_start: Tensor
+    """(batch,) int64."""
+    target: Tensor
+    """(batch, block) int64."""
+    scored: Tensor
+    """(batch, block) bool."""
+
+
+def read_records(path: Path, vocabulary: Vocabulary) -> list[Record]:
+    """Records of a JSONL file: `instruction`, optional `context`, `response`; or `text`. `source` is optional."""
+    rows: list[dict[str, str]] = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadDataError(f"expected a UTF-8 JSONL file at {path}: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BadDataError(f"{path}:{number}: expected one JSON object a line: {error}") from error
+        if not isinstance(row, dict) or not (
+            isinstance(row.get("text"), str)
+            or (isinstance(row.get("instruction"), str) and isinstance(row.get("response"), str))
+        ):
+            raise BadDataError(
+                f'{path}:{number}: expected {{"instruction", "response"}} or {{"text"}} with strings, got {line[:80]!r}'
+            )
+        rows.append(row)
+    if not rows:
+        raise BadDataError(f"{path} holds no records; expected one JSON object a line.")
+    parts = [
+        vocabulary.encode_batch([row.get(key) or "" for row in rows])
+        for key in ("instruction", "context", "response", "text")
+    ]
+    return [
+        Record(row.get("source", path.stem), tuple(p), tuple(c), tuple(x or r), bool(x))
+        for row, p, c, r, x in zip(rows, *parts, strict=True)
+    ]
+
+
+def crops_of(record: Record, vocabulary: Vocabulary, *, block_length: int, rng: np.random.Generator) -> Iterator[Crop]:
+    """All blocks of a record, in the forms that inference meets."""
+    if record.plain:
+        yield from _continuations(record.response, vocabulary, block_length, rng)
+        return
+    before = vocabulary.prompt_ids(record.prompt, record.context)
+    if len(before) > LONGEST_PREFIX - LONGEST_FINISHED:
+        return
+    if rng.random() < INFILL_SHARE and len(record.response) >= 24:
+        yield _gap(record.response, before, vocabulary, block_length, rng)
+        return
+    for start in range(0, min(len(record.response) + 1, LONGEST_FINISHED + 1), block_length):
+        yield _block((*before, *record.response[:start]), record.response[start:], vocabulary, block_length)
+
+
+def _block(prefix: Sequence[int], rest: Sequence[int], vocabulary: Vocabulary, length: int) -> Crop:
+    target = (*rest, *(vocabulary.end,) * length)[:length]
+    return Crop(tuple(prefix), target, min(length, len(rest) + 1 + PADDING_SCORED), ())
+
+
+def _gap(
+    text: Sequence[int], before: Sequence[int], vocabulary: Vocabulary, length: int, rng: np.random.Generator
+) -> Crop:
+    gap = int(rng.integers(8, min(length, len(text) - 8) + 1))
+    start = int(rng.integers(0, min(len(text) - gap, LONGEST_FINISHED)))
+    crop = _block((*before, *text[:start]), text[start : start + gap], vocabulary, length)
+    after = text[start + gap : start + gap + int(rng.integers(4, LONGEST_SUFFIX))]
+    return Crop(crop.prefix, crop.target, crop.scored, vocabulary.suffix_ids(after))
+
+
+def _continuations(
+    text: Sequence[int], vocabulary: Vocabulary, length: int, rng: np.random.Generator
+) -> Iterator[Crop]:
+    for start in range(int(rng.integers(length)), len(text) - length + 1, length):
+        seen = text[max(0, start - int(rng.integers(8, 97))) : start]
+        split = int(rng.integers(len(seen) + 1)) if rng.random() < 0.5 else len(seen)
+        prefix = (*vocabulary.prompt_ids(seen[:split]), *seen[split:])
+        yield Crop(prefix, tuple(text[start : start + length]), length, ())
+
+
+def epoch_batches(
+    records: Sequence[Record],
+    vocabulary: Vocabulary,
+    *,
+    shares: Mapping[str, float],
+    block_length: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+) -> list[list[Crop]]:
+    """The batches of an epoch, a pure function of its arguments, so that a resumed run meets the same ones.
+
+    `shares` gives the number of passes an epoch makes over a source (default 1; .5 takes each record every other time).
+    Crops of similar length share a batch.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    crops: list[Crop] = []
+    for record in records:
+        share = shares.get(record.source, 1.0)
+        for _ in range(int(share) + int(rng.random() < share % 1)):
+            length = block_length // 2 if rng.random() < SHORT_BLOCK_SHARE else block_length
+            crops.extend(crops_of(record, vocabulary, block_length=length, rng=rng))
+    rng.shuffle(crops)  # type: ignore[arg-type]
+    batches: list[list[Crop]] = []
+    window = 64 * batch_size
+    for start in range(0, len(crops), window):
+        part = sorted(crops[start : start + window], key=lambda c: (len(c.target), len(c.prefix) + len(c.suffix)))
+        for length in (block_length // 2, block_length):
+            same = [c for c in part if len(c.target) == length]
+            batches.extend(same[i : i + batch_size] for i in range(0, len(same) - batch_size + 1, batch_size))
+    rng.shuffle(batches)  # type: ignore[arg-type]
+    return batches
+
+
+def collate(crops: Sequence[Crop], vocabulary: Vocabulary) -> Batch:
+    """Crops of one block length as a padded batch."""
+    block = len(crops[0].target)
+    sizes = [len(c.prefix) + block + len(c.suffix) for c in crops]
+    input_ids = torch.full((len(crops), max(sizes)), vocabulary.pad)
+    for row, crop in enumerate(crops):
+        ids = (*crop.prefix, *(vocabulary.mask,) * block, *crop.suffix)
+        input_ids[row, : len(ids)] = torch.tensor(ids)
+    padded = min(sizes) < max(sizes)
+    return Batch(
+        input_ids=input_ids,
+        attention_mask=torch.arange(max(sizes)) < torch.tensor(sizes).unsqueeze(1) if padded else None,
+        block_start=torch.tensor([len(c.prefix) for c in crops]),
+        target=torch.tensor([c.target for c in crops]),
+        scored=torch.arange(block) < torch.tensor([c.scored for c in crops]).unsqueeze(1),
+    )

@@ -1,0 +1,69 @@
+"""Where a model starts: pretrained encoder layers with a trimmed vocabulary, or small random layers under its embeddings."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import AutoModel, BertConfig
+
+from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
+from common.vocabulary import SPECIAL, Vocabulary
+
+
+def rows_for(vocabulary: Vocabulary, source: Tokenizer, table: Tensor) -> Tensor:
+    """Embedding rows of the source's table for each piece, (V, width) fp32.
+
+    Template tokens that the source lacks start from its [SEP], which also ends text.
+    """
+    ids = [source.token_to_id(piece) for piece in vocabulary.pieces(range(vocabulary.size))]
+    fallback = source.token_to_id("[SEP]")
+    for i in range(len(SPECIAL)):
+        ids[i] = fallback if ids[i] is None or i > 4 else ids[i]
+    return table[torch.tensor(ids)].clone()
+
+
+def from_encoder(folder: Path, vocabulary: Vocabulary, **config: object) -> SimplexDiffusionLM:
+    """A model around the pretrained encoder in `folder`, its vocabulary cut down to ours."""
+    source = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    encoder = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    backbone = encoder.config.to_dict() | {
+        "vocab_size": vocabulary.size,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+    model = SimplexDiffusionLM(
+        SimplexDiffusionConfig(backbone=backbone, fingerprint=vocabulary.fingerprint.hex(), **config)
+    )
+    rows = rows_for(vocabulary, source, encoder.get_input_embeddings().weight.detach())
+    weights = {k: v for k, v in encoder.state_dict().items() if not k.startswith("pooler.")}
+    weights["embeddings.word_embeddings.weight"] = rows
+    model.encoder.load_state_dict(weights)
+    return model
+
+
+def small(
+    folder: Path, vocabulary: Vocabulary, *, width: int, layers: int, heads: int, dropout: float, **config: object
+) -> SimplexDiffusionLM:
+    """A small model with random layers; its embedding is the pretrained one's principal components."""
+    source = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    encoder = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    backbone = BertConfig(
+        vocab_size=vocabulary.size,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        max_position_embeddings=512,
+        type_vocab_size=1,
+    )
+    model = SimplexDiffusionLM(
+        SimplexDiffusionConfig(backbone=backbone, fingerprint=vocabulary.fingerprint.hex(), **config)
+    )
+    rows = rows_for(vocabulary, source, encoder.get_input_embeddings().weight.detach())
+    centred = rows - rows.mean(0)
+    _, _, axes = torch.linalg.svd(centred, full_matrices=False)
+    model.get_input_embeddings().weight.data.copy_(centred @ axes[:width].T)
+    return model

@@ -1,0 +1,246 @@
+"""The training loop: times where the loss falls, self-conditioning in half of the steps, exact resume after a kill.
+
+Every random choice of step n is a function of (seed, n), so a checkpoint needs no generator state. Sources: SSD-LM
+section 3.3 (loss), Analog Bits (self-conditioning), CDCD section 4.2 (time warping).
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.diffusion import conditioning
+from common.diffusion.model import SimplexDiffusionLM
+from common.diffusion.philox import Stream
+from common.diffusion.simplex import Bag, model_input
+from common.evaluation.denoising import loss_curve
+from common.training import checkpoints
+from common.training.examples import Batch, Crop, Record, collate, epoch_batches
+from common.vocabulary import Vocabulary
+
+CURVE_TIMES = (0.05, 0.12, 0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0)
+OLDER_BY = 0.15
+"""A separate earlier state for self-conditioning is at most this much noisier (time)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """Settings of a run; times are in steps."""
+
+    steps: int = 5000
+    """Optimiser steps in all."""
+    batch_size: int = 24
+    """Blocks a step."""
+    learning_rate: float = 4e-4
+    """Peak, reached after the warm-up."""
+    warmup: int = 200
+    """Steps of linear warm-up."""
+    decay_share: float = 0.25
+    """Last share of the steps, over which the rate falls linearly to a twentieth."""
+    weight_decay: float = 0.01
+    """AdamW's, on matrices only."""
+    clip: float = 1.0
+    """Largest gradient norm."""
+    seed: int = 0
+    """Of every random choice."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Passes an epoch makes over each source."""
+    evaluate_every: int = 500
+    """Steps between held-out curves."""
+    save_every: int = 250
+    """Steps between checkpoints."""
+    held_out: int = 48
+    """Blocks that the held-out curve is measured on."""
+
+    def rate(self, step: int) -> float:
+        """Learning rate at a step: warm-up, constant, linear decay."""
+        decay = max(1, int(self.steps * self.decay_share))
+        left = (self.steps - step) / decay
+        return self.learning_rate * min(1.0, (step + 1) / self.warmup, max(0.05, left))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step as it is reported and written to the metrics file."""
+
+    step: int
+    loss: float
+    rate: float
+    tokens: int
+    seconds: float
+    curve: list[tuple[float, float]] | None = None
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether bf16 products are faster than fp32 here; without the instructions they are several times slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+class Trainer:
+    """State of a run; `step()` is one optimiser step."""
+
+    def __init__(
+        self,
+        model: SimplexDiffusionLM,
+        vocabulary: Vocabulary,
+        config: TrainingConfig,
+        *,
+        records: Sequence[Record],
+        held_out: Sequence[Record],
+        folder: Path,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """Prepare the run in `folder`; continues from its newest checkpoint when there is one."""
+        self.model, self.vocabulary, self.config, self.folder = model.train(), vocabulary, config, folder
+        self._records, self._clock = records, clock
+        matrices = [p for p in model.parameters() if p.ndim >= 2]
+        others = [p for p in model.parameters() if p.ndim < 2]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
+        )
+        self.seconds = 0.0
+        self.steps_done = 0
+        self._epoch: tuple[int, list[list[Crop]]] = (-1, [])
+        self._first_step_of_epoch = 0
+        self._held_out = self._fixed_batches(held_out)
+        self._autocast = native_bf16(model.device)
+        torch.set_flush_denormal(True)  # gradients of sure tokens underflow, and denormals are ten times slower
+        state = checkpoints.newest(folder)
+        if state is not None:
+            self._resume(state)
+
+    def _fixed_batches(self, records: Sequence[Record]) -> list[Batch]:
+        length = self.model.config.block_length
+        batches = epoch_batches(
+            records, self.vocabulary, shares={}, block_length=length, batch_size=self.config.batch_size, seed=17, epoch=0
+        )
+        full = [b for b in batches if len(b[0].target) == length]
+        return [collate(b, self.vocabulary) for b in full[: max(1, self.config.held_out // self.config.batch_size)]]
+
+    def _resume(self, path: Path) -> None:
+        meta = checkpoints.load(path, self.model, self.optimizer)
+        self.steps_done, self.seconds = meta["step"], meta["seconds"]
+        self._first_step_of_epoch = meta["first_step_of_epoch"]
+        self._epoch = (meta["epoch"], self._plan(meta["epoch"]))
+        self.model.config.loss_curve = meta["loss_curve"]
+        checkpoints.forget_metrics_after(self.folder, self.steps_done)
+
+    def _plan(self, epoch: int) -> list[list[Crop]]:
+        return epoch_batches(
+            self._records,
+            self.vocabulary,
+            shares=self.config.shares,
+            block_length=self.model.config.block_length,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            epoch=epoch,
+        )
+
+    def _next_batch(self) -> Batch:
+        index = self.steps_done - self._first_step_of_epoch
+        if self._epoch[0] < 0 or index >= len(self._epoch[1]):
+            self._epoch = (self._epoch[0] + 1, self._plan(self._epoch[0] + 1))
+            self._first_step_of_epoch, index = self.steps_done, 0
+        return collate(self._epoch[1][index], self.vocabulary)
+
+    def step(self) -> Progress:
+        """One optimiser step, and what is due after it (held-out curve, checkpoint)."""
+        began = self._clock()
+        config, n = self.config, self.steps_done
+        batch = self._next_batch()
+        rng = np.random.default_rng([config.seed, 1, n])
+        torch.manual_seed(int(rng.integers(2**62)))  # dropout is torch's; everything else is passed in
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.rate(n)
+        loss = self._loss(batch, rng)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.steps_done += 1
+        curve = self._measure() if self._due(config.evaluate_every) else None
+        self.seconds += self._clock() - began
+        tokens = int(batch.scored.sum())
+        progress = Progress(self.steps_done, loss.item(), config.rate(n), tokens, self.seconds, curve)
+        checkpoints.append_metrics(self.folder, asdict(progress))
+        if self._due(config.save_every):
+            self.save()
+        return progress
+
+    def _due(self, every: int) -> bool:
+        return self.steps_done % every == 0 or self.steps_done == self.config.steps
+
+    def _measure(self) -> list[tuple[float, float]]:
+        curve = loss_curve(self.model, self._held_out, CURVE_TIMES, seed=23)
+        self.model.config.loss_curve = [list(point) for point in curve]
+        return curve
+
+    def _loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+        rows = len(batch.target)
+        # One quantile in each of `rows` equal parts, so that a batch covers the noise levels evenly.
+        quantiles = (rng.permutation(rows) + rng.random(rows)) / rows
+        t = torch.from_numpy(self.model.config.warp.at(quantiles)).clamp(min=1e-3)
+        seeds = [int(s) for s in rng.integers(2**63, size=rows)]
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._autocast):
+            condition = self._condition(batch, t, seeds, rng)
+            simplex = self._noisy(batch, t, seeds, step=0)
+            logits = self.model(
+                batch.input_ids,
+                batch.block_start,
+                simplex,
+                t,
+                condition,
+                batch.attention_mask,
+                positions=batch.scored,
+            ).logits
+        return torch.nn.functional.cross_entropy(logits, batch.target[batch.scored])
+
+    @torch.no_grad()
+    def _condition(self, batch: Batch, t: Tensor, seeds: list[int], rng: np.random.Generator) -> Bag:
+        """Nothing in half of the steps; else the model's own prediction, at the same state or at an earlier one."""
+        none = conditioning.nothing(*batch.target.shape, device=batch.target.device)
+        if rng.random() < 0.5:
+            return none
+        earlier = rng.random() < 0.5
+        before = (t + torch.from_numpy(rng.random(len(t)) * OLDER_BY)).clamp(max=1.0) if earlier else t
+        simplex = self._noisy(batch, before, seeds, step=int(earlier))
+        logits = self.model(
+            batch.input_ids, batch.block_start, simplex, before, none, batch.attention_mask
+        ).logits
+        if self.model.config.self_conditioning == conditioning.SelfConditioning.ESTIMATE:
+            draws = torch.from_numpy(rng.gumbel(size=logits.shape).astype(np.float32))
+            return conditioning.from_estimate((logits + draws).argmax(-1, keepdim=True))
+        return conditioning.from_logits(logits)
+
+    def _noisy(self, batch: Batch, t: Tensor, seeds: list[int], *, step: int) -> Any:
+        config = self.model.config
+        return model_input(
+            Stream(seeds, [0] * len(seeds), [step] * len(seeds), batch.target.device),
+            batch.target.unsqueeze(-1),
+            t,
+            form=config.form,
+            simplex_value=config.simplex_value,
+            vocabulary_size=config.vocab_size,
+        )
+
+    def save(self) -> Path:
+        """Write a checkpoint; an interrupted write leaves the older one in place."""
+        meta = {
+            "step": self.steps_done,
+            "seconds": self.seconds,
+            "epoch": self._epoch[0],
+            "first_step_of_epoch": self._first_step_of_epoch,
+            "loss_curve": self.model.config.loss_curve,
+            "config": json.loads(json.dumps(asdict(self.config))),
+        }
+        return checkpoints.save(self.folder, self.model, self.optimizer, self.vocabulary, meta)

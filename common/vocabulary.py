@@ -1,0 +1,197 @@
+"""The tokenizer that a pair shares, its fingerprint, and the template that puts prompt and context before a block.
+
+Template v1: `[CLS] ([CONTEXT] context [SEP])? prompt [SEP] finished blocks`, then the block, then `(suffix [SEP])?`.
+[END] ends an answer and fills the block after it.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from common.errors import BadModelError
+
+TOKENIZER_FILE = "tokenizer.json"
+TEMPLATE = "v1"
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[END]", "[CONTEXT]", "[GAP]", "[TURN]", *(f"[unused{i}]" for i in range(7)))
+"""Ids 0 to 15, in this order. [GAP], [TURN] and the unused ones are kept for later templates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A text as ids."""
+
+    ids: tuple[int, ...]
+    """Token ids, without template tokens."""
+    unknown: tuple[str, ...]
+    """The pieces of text that the vocabulary cannot write; each became [UNK]."""
+
+
+class Vocabulary:
+    """Text to ids and back, for one pair."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        """Wrap a loaded tokenizer; template tokens in user text are text, never control."""
+        self._tokenizer = tokenizer
+        self._tokenizer.encode_special_tokens = True
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        missing = [piece for i, piece in enumerate(SPECIAL) if tokenizer.token_to_id(piece) != i]
+        if missing:
+            raise BadModelError(
+                f"expected the template tokens {', '.join(SPECIAL[:9])} as ids 0 to 8 in {TOKENIZER_FILE}; "
+                f"{missing[0]} is elsewhere or missing. Use a tokenizer made by this project."
+            )
+        self.pad, self.unk, self.cls, self.sep, self.mask, self.end, self.context = range(7)
+        self.size = tokenizer.get_vocab_size()
+
+    @classmethod
+    def load(cls, folder: Path) -> "Vocabulary":
+        """Read tokenizer.json from a model folder."""
+        path = folder / TOKENIZER_FILE
+        if not path.is_file():
+            raise BadModelError(f"expected {TOKENIZER_FILE} in {folder}; found none. Give a folder with a trained model.")
+        try:
+            return cls(Tokenizer.from_file(str(path)))
+        except BadModelError:
+            raise
+        except Exception as error:  # tokenizers raises bare Exception
+            raise BadModelError(f"{path} is not a tokenizer file: {error}") from error
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer.json into a model folder."""
+        self._tokenizer.save(str(folder / TOKENIZER_FILE))
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 (32 bytes) of the canonical (id -> piece, normaliser, pre-tokeniser, special ids)."""
+        spec = json.loads(self._tokenizer.to_str())
+        pieces = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
+        canonical = {
+            "pieces": [[i, piece] for piece, i in pieces],
+            "normalizer": spec["normalizer"],
+            "pre_tokenizer": spec["pre_tokenizer"],
+            "special": list(SPECIAL),
+            "template": TEMPLATE,
+        }
+        text = json.dumps(canonical, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).digest()
+
+    @property
+    def forbidden(self) -> tuple[int, ...]:
+        """Ids that an answer must not contain: every template token but [END]."""
+        return tuple(i for i in range(len(SPECIAL)) if i != self.end)
+
+    def encode(self, text: str) -> Encoded:
+        """Ids of a text, and what could not be written."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        unknown = tuple(text[a:b] for i, (a, b) in zip(encoding.ids, encoding.offsets, strict=True) if i == self.unk)
+        return Encoded(tuple(encoding.ids), unknown)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of many texts."""
+        return [e.ids for e in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+    def prompt_ids(self, prompt: Sequence[int], context: Sequence[int] = ()) -> tuple[int, ...]:
+        """What stands before the answer, by the template."""
+        before = (self.context, *context, self.sep) if context else ()
+        return (self.cls, *before, *prompt, self.sep)
+
+    def suffix_ids(self, suffix: Sequence[int]) -> tuple[int, ...]:
+        """What stands after the block, by the template; nothing for no suffix."""
+        return (*suffix, self.sep) if suffix else ()
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """The piece of each id, as stored (a continuation begins with ##)."""
+        return [self._tokenizer.id_to_token(int(i)) or SPECIAL[1] for i in ids]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text for reading: cut at the first [END], spacing round punctuation and sentence case restored."""
+        kept: list[int] = []
+        for i in ids:
+            if i == self.end:
+                break
+            kept.append(int(i))
+        return for_reading(self.pieces(kept))
+
+
+_NO_SPACE_BEFORE = set(".,;:!?%)]}°")
+_NO_SPACE_AFTER = set("([{$£€#")
+_TIGHT = {"-", "/", "'"}
+
+
+def for_reading(pieces: Sequence[str]) -> str:
+    """Join word pieces with the spacing of printed text, and begin sentences with capitals.
+
+    Case and accents are not in the vocabulary: proper names stay lower case but for "I" and sentence beginnings.
+    """
+    words: list[str] = []
+    for piece in pieces:
+        if piece.startswith("##") and words:
+            words[-1] += piece[2:]
+        else:
+            words.append(piece.removeprefix("##"))
+    text = ""
+    quote_open = False
+    for i, word in enumerate(words):
+        previous = words[i - 1] if i else ""
+        glue = (
+            not text
+            or word in _NO_SPACE_BEFORE
+            or previous in _NO_SPACE_AFTER
+            or word in _TIGHT
+            or previous in _TIGHT
+            or (word == '"' and quote_open)
+            or (previous == '"' and quote_open)
+            or (previous in {".", ","} and word.isdigit() and i > 1 and words[i - 2].isdigit())
+        )
+        if word == '"':
+            quote_open = not quote_open
+        text += word if glue else f" {word}"
+    text = re.sub(r"\bi\b", "I", text)
+    return re.sub(r"(^|[.!?]\s+)([\"(]?)([a-z])", lambda m: m[1] + m[2] + m[3].upper(), text)
+
+
+_PLAIN = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u2026": "..."}
+"""Printed quotes, dashes and ellipses, written as the training text writes them."""
+
+
+def trim(source: Tokenizer, texts: Iterable[str], size: int) -> Vocabulary:
+    """A smaller vocabulary of the same kind: template tokens, the characters in use, and the pieces most used.
+
+    Args:
+        source: a WordPiece tokenizer (the 30522-piece uncased one).
+        texts: training text to count pieces on.
+        size: pieces to keep, template tokens included.
+
+    A word whose piece was dropped is written with smaller pieces. Characters beyond Latin-1 that the training text
+    uses less than three times become unknown: their embeddings would be untrained.
+    """
+    spec = json.loads(source.to_str())
+    ranked: dict[str, int] = spec["model"]["vocab"]
+    by_id = sorted(ranked, key=ranked.__getitem__)
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(source.encode(text, add_special_tokens=False).tokens)
+    single = [p for p in by_id if len(p.removeprefix("##")) == 1]
+    alive = {p.removeprefix("##") for p in single if counts[p] >= 3 or ord(p.removeprefix("##")) < 0x100}
+    characters = {p for p in single if p.removeprefix("##") in alive}
+    ordinary = [p for p in by_id if p not in single and not (p.startswith("[") and p.endswith("]"))]
+    used = sorted((p for p in ordinary if counts[p] >= 3), key=lambda p: (-counts[p], ranked[p]))
+    room = size - len(SPECIAL) - len(characters)
+    kept = set(used[:room]) | characters
+    pieces = [*SPECIAL, *(p for p in by_id if p in kept)]
+    replace = [{"type": "Replace", "pattern": {"String": a}, "content": b} for a, b in _PLAIN.items()]
+    spec["normalizer"] = {"type": "Sequence", "normalizers": [*replace, spec["normalizer"]]}
+    spec["model"]["vocab"] = {piece: i for i, piece in enumerate(pieces)}
+    spec["added_tokens"] = [
+        dict(id=i, content=p, single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
+        for i, p in enumerate(SPECIAL)
+    ]
+    spec["post_processor"] = spec["padding"] = spec["truncation"] = None
+    return Vocabulary(Tokenizer.from_str(json.dumps(spec)))
