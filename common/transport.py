@@ -3,8 +3,8 @@
 Plain text is for loopback only, and only when asked for. Elsewhere both sides show certificates:
 a server that does not ask for one would serve strangers.
 
-How a stream ends is told by frames (`Finish`, `Cancel`, `Completed`, `Failed`), never by the stream:
-in a handler, a client's cancel and its half-close look the same.
+How a stream ends is told by frames (`Finish`, `Cancel`, `Completed`, `Failed`), never by the
+stream: in a handler, a client's cancel and its half-close look the same.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 import grpc.aio
 from google.protobuf import any_pb2
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 
 from common.errors import (
@@ -56,9 +56,9 @@ _SHARED_OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # A connection that does not answer a ping for this long is dead.
     ("grpc.keepalive_timeout_ms", 10_000),
-    # Between steps a client may be silent for as long as a budget: pings without data do not run out.
+    # Between steps a client may be silent as long as a budget: pings do not run out meanwhile.
     ("grpc.http2.max_pings_without_data", 0),
-    # Pings only while a session runs; must be equal on both ends, or the server calls it an attack.
+    # Pings only while a call runs; equal on both ends, or the server calls it an attack.
     ("grpc.keepalive_permit_without_calls", 0),
     # fp16 logits do not compress (gzip keeps 92 %), and sparse ones are small: no time spent on it.
     ("grpc.default_compression_algorithm", 0),
@@ -244,22 +244,24 @@ async def translated_errors(context: grpc.aio.ServicerContext[Any, Any]) -> Asyn
     """
     try:
         yield
-    except grpc.aio.AbortError:
-        raise
-    except CollaborationError as error:
-        if spec_of(error).public is not None:
-            log.error("call.failed", exc_info=error)
-        await context.abort_with_status(status_of(error))
     except Exception as error:
-        log.exception("call.failed")
-        # A task group wraps what its tasks raise; one error of ours is still that error.
-        await context.abort_with_status(status_of(_only_ours(error)))
+        verdict = _first_known(error)
+        if isinstance(verdict, grpc.aio.AbortError):
+            raise verdict from None
+        if spec_of(verdict).public is not None:
+            log.error("call.failed", exc_info=error)
+        await context.abort_with_status(status_of(verdict))
 
 
-def _only_ours(error: Exception) -> CollaborationError:
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error if isinstance(error, CollaborationError) else InternalError("unexpected failure")
+def _first_known(error: Exception) -> CollaborationError | grpc.aio.AbortError:
+    """The error itself if it is known; of a group, as task groups raise, the first one that is."""
+    if isinstance(error, CollaborationError | grpc.aio.AbortError):
+        return error
+    for inner in error.exceptions if isinstance(error, ExceptionGroup) else ():
+        found = _first_known(inner)
+        if not isinstance(found, InternalError):
+            return found
+    return InternalError("unexpected failure")
 
 
 def status_of(error: CollaborationError) -> grpc.Status:
@@ -331,7 +333,7 @@ def _unavailable(details: str, address: str) -> CollaborationError:
             remedy="Check that both sides use TLS or both --insecure, and that each certificate "
             "comes from the authority that the other side trusts and names its host",
         )
-    if _REFUSED_BEFORE_HTTP2 in text or "resol" in text:
+    if _REFUSED_BEFORE_HTTP2 in text or "resolving" in text:
         return UnreachableError(
             f"nobody answers at {address}",
             remedy="Check the address, and that a Goliath runs there (goliath serve)",
