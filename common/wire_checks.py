@@ -65,13 +65,9 @@ def text(name: str, value: str, *, low: int = 0, high: int) -> str:
 def sized(name: str, value: str, *, low: int = 0, high: int) -> str:
     """The text, if it has low to high bytes."""
     # A character has at least one byte: a huge text is refused before it is copied.
-    size = len(value) if len(value) > high else len(value.encode("utf-8", "surrogatepass"))
+    size = len(value) if len(value) > high else len(value.encode("utf-8"))
     if not low <= size <= high:
         raise refuse(name, f"{low} to {high} bytes", size)
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise refuse(name, "text that UTF-8 can hold", "a lone surrogate") from error
     return value
 
 
