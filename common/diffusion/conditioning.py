@@ -1,20 +1,11 @@
 """Self-conditioning: what a model is told about the last prediction (Chen et al., "Analog Bits", ICLR 2023)."""
 
-from enum import StrEnum
-
 import torch
 from torch import Tensor
 
 from common.diffusion.simplex import Bag
 
 TOP = 32
-
-
-class SelfConditioning(StrEnum):
-    """Whose last prediction a model conditions on."""
-
-    OWN = "own"
-    ESTIMATE = "estimate"
 
 
 def nothing(batch: int, positions: int, device: torch.device) -> Bag:

@@ -10,9 +10,9 @@ from transformers import initialization as init
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import ModelOutput
 
-from common.diffusion.conditioning import SelfConditioning
 from common.diffusion.schedule import PRIOR_CURVE, TimeWarp
 from common.diffusion.simplex import Bag, ModelInput, NoiseForm
+from common.diffusion.terms import SelfConditioning
 
 TIME_FEATURES = 64
 
@@ -76,7 +76,7 @@ class SimplexDiffusionConfig(PretrainedConfig):
         return int(self.backbone.vocab_size)
 
     @property
-    def max_length(self) -> int:
+    def max_positions(self) -> int:
         """Positions that the backbone can tell apart: prompt, finished blocks, block and suffix together."""
         return int(self.backbone.max_position_embeddings)
 

@@ -9,6 +9,7 @@ from common.diffusion import conditioning
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.philox import Stream
 from common.diffusion.simplex import model_input
+from common.diffusion.terms import SelfConditioning
 from common.training.examples import Batch
 
 
@@ -32,7 +33,7 @@ def two_passes(model: SimplexDiffusionLM, batch: Batch, stream: Stream, t: Tenso
     )
     none = conditioning.nothing(*batch.target.shape, device=batch.target.device)
     first = model(batch.input_ids, batch.block_start, simplex, t, none, batch.attention_mask).logits
-    if config.self_conditioning == conditioning.SelfConditioning.ESTIMATE:
+    if config.self_conditioning == SelfConditioning.ESTIMATE:
         condition = conditioning.from_estimate(first.argmax(-1, keepdim=True))
     else:
         condition = conditioning.from_logits(first)

@@ -19,6 +19,7 @@ from common.diffusion import conditioning
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.philox import Stream
 from common.diffusion.simplex import Bag, model_input
+from common.diffusion.terms import SelfConditioning
 from common.evaluation.denoising import loss_curve
 from common.training import checkpoints
 from common.training.examples import Batch, Crop, Record, collate, epoch_batches
@@ -217,7 +218,7 @@ class Trainer:
         logits = self.model(
             batch.input_ids, batch.block_start, simplex, before, none, batch.attention_mask
         ).logits
-        if self.model.config.self_conditioning == conditioning.SelfConditioning.ESTIMATE:
+        if self.model.config.self_conditioning == SelfConditioning.ESTIMATE:
             draws = torch.from_numpy(rng.gumbel(size=logits.shape).astype(np.float32))
             return conditioning.from_estimate((logits + draws).argmax(-1, keepdim=True))
         return conditioning.from_logits(logits)

@@ -1,0 +1,44 @@
+"""One forward pass for a batch of requests: the only place where the loop meets a model."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from common.diffusion import conditioning
+from common.diffusion.denoise import Predict
+from common.diffusion.model import SimplexDiffusionLM
+from common.diffusion.simplex import states_input
+
+
+@torch.inference_mode()
+def predict(model: SimplexDiffusionLM, requests: Sequence[Predict]) -> Tensor:
+    """Logits of a batch of requests with one block length, (batch, positions, V) fp32 on the model's device."""
+    config, device = model.config, model.device
+    positions = len(requests[0].state.estimate)
+    simplex = states_input(
+        [request.state for request in requests],
+        form=config.form,
+        simplex_value=config.simplex_value,
+        vocabulary_size=config.vocab_size,
+        device=device,
+    )
+    none = conditioning.nothing(1, positions, device)
+    condition = conditioning.stack([none if r.condition is None else r.condition for r in requests])
+    sizes = [len(r.prefix) + positions + len(r.suffix) for r in requests]
+    input_ids = torch.zeros(len(requests), max(sizes), dtype=torch.int64)
+    for row, request in enumerate(requests):
+        start = len(request.prefix)
+        input_ids[row, :start] = torch.tensor(request.prefix)
+        input_ids[row, start + positions : sizes[row]] = torch.tensor(request.suffix, dtype=torch.int64)
+    padded = min(sizes) < max(sizes)
+    mask = torch.arange(max(sizes)) < torch.tensor(sizes).unsqueeze(1) if padded else None
+    logits = model(
+        input_ids.to(device),
+        torch.tensor([len(r.prefix) for r in requests], device=device),
+        simplex,
+        torch.tensor([r.state.t for r in requests], dtype=torch.float64, device=device),
+        condition,
+        None if mask is None else mask.to(device),
+    ).logits
+    return logits
