@@ -10,6 +10,7 @@ from enum import IntEnum, StrEnum
 import numpy as np
 
 from common.collaboration.contribution import Codec
+from common.diffusion.terms import FinishReason, SelfConditioning
 
 PROTOCOL_VERSION = 1
 """Version of the wire contract that this software speaks."""
@@ -50,23 +51,6 @@ class NoiseKind(StrEnum):
 
     DENSE = "dense"
     EXTREMES = "extremes"
-
-
-class SelfConditioning(StrEnum):
-    """The signal that models condition on beside the state."""
-
-    OWN = "own"
-    ESTIMATE = "estimate"
-    FUSED = "fused"
-
-
-class FinishReason(StrEnum):
-    """Why an answer ended."""
-
-    END_TOKEN = "end_token"
-    MAX_TOKENS = "max_tokens"
-    CLIENT_FINISHED = "client_finished"
-    DRAINING = "draining"
 
 
 class Outcome(IntEnum):

@@ -1,0 +1,162 @@
+"""Finding and loading models: a path, a name in the user's data folder, a bundled name, a hub name, in this order."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from common.errors import BadModelError, VocabularyMismatchError
+
+if TYPE_CHECKING:
+    from common.diffusion.model import SimplexDiffusionLM
+    from common.vocabulary import Vocabulary
+
+BUNDLED = Path(__file__).parent / "bundled"
+DEFAULT_GOLIATH = "goliath-mini"
+DEFAULT_DAVID = "david-recipes"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A model folder, and where it was found."""
+
+    name: str
+    folder: Path
+    origin: str
+    """"path", "user", "bundled" or "hub"."""
+
+
+def user_folder() -> Path:
+    """Where the user's own models lie."""
+    return platformdirs.user_data_path("goliath-david") / "models"
+
+
+def listed() -> list[FoundModel]:
+    """All models that a name finds without a network."""
+    found = []
+    for origin, root in (("user", user_folder()), ("bundled", BUNDLED)):
+        if root.is_dir():
+            folders = sorted(p for p in root.iterdir() if (p / "config.json").is_file())
+            found += [FoundModel(p.name, p, origin) for p in folders]
+    return found
+
+
+def find(name: str) -> FoundModel:
+    """The folder of a model.
+
+    Raises:
+        BadModelError: nothing of that name, here or on the hub.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return FoundModel(path.resolve().name, path, "path")
+    for model in listed():
+        if model.name == name:
+            return model
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        known = ", ".join(model.name for model in listed()) or "none"
+        raise BadModelError(
+            f"expected a model folder or name, got {name!r}, which is neither",
+            remedy=f"Give a folder made by `goliath train` or `david train`, a hub name (owner/name), or one of: {known}",
+        )
+    return FoundModel(name, _from_hub(name), "hub")
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+    except Exception as error:  # the hub library has no common base for "no network", "no such model", "gated"
+        raise BadModelError(
+            f"model {name!r} is no folder here and could not be fetched from the hub: {type(error).__name__}",
+            remedy="Check the name and the network, or give a local folder",
+        ) from error
+
+
+def load(name: str, *, device: str = "cpu", dtype: str = "float32") -> tuple[SimplexDiffusionLM, Vocabulary]:
+    """A model in eval mode and its vocabulary.
+
+    Args:
+        name: see `find`.
+        device: a torch device, such as "cpu" or "cuda".
+        dtype: "float32", "bfloat16" or "float16".
+
+    Raises:
+        BadModelError: missing, truncated, foreign or pickled weights.
+        VocabularyMismatchError: the folder's tokenizer is not the one that the model was trained with.
+    """
+    import torch
+
+    from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
+    from common.vocabulary import Vocabulary
+
+    found = find(name)
+    _check_files(found.folder)
+    vocabulary = Vocabulary.load(found.folder)
+    try:
+        config = SimplexDiffusionConfig.from_pretrained(found.folder)
+        model, report = SimplexDiffusionLM.from_pretrained(
+            found.folder, config=config, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+        )
+    except BadModelError:
+        raise
+    except Exception as error:  # safetensors, json and transformers each raise their own
+        raise BadModelError(
+            f"the model in {found.folder} cannot be read: {error}", remedy="Copy the folder again, or train it anew"
+        ) from error
+    _check_loaded(found.folder, config, report)
+    if config.fingerprint != vocabulary.fingerprint.hex():
+        raise VocabularyMismatchError(
+            f"the tokenizer in {found.folder} is not the one its model was trained with",
+            remedy="Restore tokenizer.json from where the model came from",
+        )
+    return model.to(device).eval(), vocabulary
+
+
+def _check_files(folder: Path) -> None:
+    import json
+
+    if not (folder / "config.json").is_file():
+        raise BadModelError(f"expected config.json in {folder}; found none", remedy="Give a folder with a trained model")
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError, OSError) as error:
+        raise BadModelError(f"{folder / 'config.json'} is not JSON: {error}", remedy="Copy the folder again") from error
+    if kind != "simplex_diffusion":
+        raise BadModelError(
+            f"expected a model of type 'simplex_diffusion' in {folder}, got {kind!r}",
+            remedy="Only models trained by this project fit; see `goliath train --help`",
+        )
+    if not (folder / WEIGHTS).is_file() and not (folder / INDEX).is_file():
+        pickled = [p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"}]
+        extra = f"; {pickled[0]} is a pickle, which is never loaded" if pickled else ""
+        raise BadModelError(
+            f"expected {WEIGHTS} in {folder}; found none{extra}", remedy="Give weights in the safetensors format"
+        )
+
+
+def _check_loaded(folder: Path, config: object, report: dict[str, object]) -> None:
+    wrong = [key for key in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs") if report.get(key)]
+    if wrong:
+        names = "; ".join(f"{key.replace('_', ' ')}: {str(report[key])[:200]}" for key in wrong)
+        raise BadModelError(
+            f"the weights in {folder} do not belong to its config.json ({names})",
+            remedy="Copy the whole folder again, or train it anew",
+        )
+
+
+def is_ours() -> bool:
+    """Whether the package `common` that runs is the one beside our programs: another project has that name too."""
+    import common
+
+    spec = importlib.util.find_spec("goliath_server")
+    ours = Path(__file__).parent
+    beside = spec is not None and spec.origin is not None and Path(spec.origin).parent.parent == ours.parent
+    return beside and list(getattr(common, "__path__", [])) == [str(ours)]
