@@ -1,0 +1,66 @@
+"""A tiny random pair with a vocabulary of its own: no weights, no network, predictable shapes."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
+from common.vocabulary import SPECIAL, Vocabulary
+
+WORDS = (
+    "how do i make a the soup cake bread with of and in to add heat stir bake mix salt water flour sugar butter "
+    "egg milk oil pan pot bowl oven until for minutes then serve hot cold what is are you it ##s ##ing ##ed"
+).split()
+
+
+def tiny_vocabulary() -> Vocabulary:
+    """About 150 pieces: template tokens, letters, digits, some kitchen words."""
+    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"]
+    pieces = [*SPECIAL, *letters, *(f"##{c}" for c in letters[:36]), *WORDS]
+    unique = list(dict.fromkeys(pieces))
+    tokenizer = Tokenizer(
+        models.WordPiece({p: i for i, p in enumerate(unique)}, unk_token="[UNK]", max_input_chars_per_word=100)
+    )
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return Vocabulary(tokenizer)
+
+
+def tiny_model(
+    vocabulary: Vocabulary, *, seed: int, width: int = 32, layers: int = 2, sharpness: float = 6.0, **config: object
+) -> SimplexDiffusionLM:
+    """A random model in eval mode; `sharpness` scales its head so that its logits differ clearly."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        settings = {"block_length": 16, "noise_m": 8, "noise_r": 4} | config
+        model = SimplexDiffusionLM(
+            SimplexDiffusionConfig(
+                backbone={
+                    "model_type": "bert",
+                    "vocab_size": vocabulary.size,
+                    "hidden_size": width,
+                    "num_hidden_layers": layers,
+                    "num_attention_heads": 2,
+                    "intermediate_size": 2 * width,
+                    "max_position_embeddings": 256,
+                    "type_vocab_size": 1,
+                    "hidden_dropout_prob": 0.0,
+                    "attention_probs_dropout_prob": 0.0,
+                    "initializer_range": 0.2,
+                },
+                fingerprint=vocabulary.fingerprint.hex(),
+                **settings,
+            )
+        )
+        model.head_map[0].weight.data *= sharpness
+    return model.eval()
+
+
+def save_tiny(folder: Path, *, seed: int, **config: object) -> Path:
+    """A model folder that `common.models.load` reads."""
+    vocabulary = tiny_vocabulary()
+    folder.mkdir(parents=True, exist_ok=True)
+    tiny_model(vocabulary, seed=seed, **config).save_pretrained(folder)
+    vocabulary.save(folder)
+    return folder
