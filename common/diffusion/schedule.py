@@ -12,13 +12,15 @@ from torch import Tensor
 
 OFFSET = 1e-4
 UNIFORM_SHARE = 0.15
-# Before a model has a measured curve: a token of a 15,000 piece vocabulary stops being readable from the state
+# Before a model has a measured curve: a token of a 15,000 piece vocabulary stops being readable
+# from the state
 # between t = .15 and .5 (research: 96 % / 40 % / 8 % / 1 % at .2 / .3 / .4 / .5).
 PRIOR_CURVE = ((0.0, 0.0), (0.12, 0.05), (0.2, 1.0), (0.3, 3.3), (0.4, 4.8), (0.5, 5.5), (1.0, 6.0))
 
 
 def alpha_bar(t: Tensor) -> Tensor:
-    """Signal level of time t, float64: cos^2((t + s) / (1 + s) * pi / 2) over its value at 0, s = 1e-4.
+    """Signal level of time t, float64: cos^2((t + s) / (1 + s) * pi / 2) over its value at 0, s =
+    1e-4.
 
     Source: SSD-LM (arXiv 2210.17432), its published code. `t` in [0, 1]; 1 is pure noise.
     """
@@ -29,10 +31,12 @@ def alpha_bar(t: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class TimeWarp:
-    """Times spent where the denoising loss falls: the same map places training times and sampling steps.
+    """Times spent where the denoising loss falls: the same map places training times and sampling
+    steps.
 
-    The density over t is proportional to the slope of the loss curve, mixed with a uniform share, so that no noise
-    level is left out (Dieleman et al., "Continuous diffusion for categorical data", section 4.2, call it time warping).
+    The density over t is proportional to the slope of the loss curve, mixed with a uniform share,
+    so that no noise level is left out (Dieleman et al., "Continuous diffusion for categorical
+    data", section 4.2, call it time warping).
     """
 
     times: np.ndarray
@@ -42,10 +46,14 @@ class TimeWarp:
 
     @classmethod
     def from_curve(cls, curve: Sequence[tuple[float, float]] = PRIOR_CURVE) -> TimeWarp:
-        """Build from measured (t, loss) pairs; t ascending in [0, 1]. Dips in the loss count as flat."""
+        """Build from measured (t, loss) pairs; t ascending in [0, 1]. Dips in the loss count as
+        flat.
+        """
         points = np.asarray(curve, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != 2 or len(points) < 2:
             raise ValueError(f"expected at least two (t, loss) pairs, got shape {points.shape}")
+        if not np.isfinite(points).all() or np.any(points[:, 1] < 0):
+            raise ValueError("expected finite times and losses of at least 0 in the loss curve")
         times, losses = points[:, 0], np.maximum.accumulate(points[:, 1])
         if times[0] < 0 or times[-1] > 1 or np.any(np.diff(times) <= 0):
             raise ValueError("expected ascending times in [0, 1] in the loss curve")
@@ -53,7 +61,8 @@ class TimeWarp:
             times, losses = np.insert(times, 0, 0.0), np.insert(losses, 0, 0.0)
         if times[-1] < 1:
             times, losses = np.append(times, 1.0), np.append(losses, losses[-1])
-        rise = (losses - losses[0]) / max(losses[-1] - losses[0], 1e-12)
+        span = losses[-1] - losses[0]
+        rise = (losses - losses[0]) / span if span > 1e-12 else times
         return cls(times, (1 - UNIFORM_SHARE) * rise + UNIFORM_SHARE * times)
 
     def at(self, u: np.ndarray) -> np.ndarray:
