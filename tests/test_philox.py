@@ -57,7 +57,7 @@ def test_torch_equals_numpy(counter, key):
 
 
 def test_published_vector_through_the_stream():
-    # A stream's counter is (draw group, position, block and step, purpose): place one there by hand.
+    # A counter is (draw group, position, block and step, purpose): place one there by hand.
     seed = (0x299F31D0 << 32) | 0xA4093822
     stream = Stream([seed], [5], [7], CPU)
     counter = np.array([2, 3, (5 << 16) | 7, int(Purpose.GUMBEL)], np.uint32)

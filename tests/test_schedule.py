@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_a_table_starts_at_noise_and_falls_to_above_nought(curve, steps):
     assert len(table) == steps
     assert table[0] == 1.0
     assert table[-1] > 0
-    assert all(a > b for a, b in zip(table, table[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(table))
     assert all(type(t) is float for t in table)
 
 
@@ -91,14 +92,14 @@ def test_a_flat_curve_is_the_published_spacing():
     table = TimeWarp.from_curve([(0.2, 3.0), (0.8, 3.0)]).table(8)
     uneven = TimeWarp.from_curve([(0.0, 3.0), (1.0, 3.0)]).table(8)
     assert uneven == pytest.approx([(8 - n) / 8 for n in range(8)])
-    assert all(a > b for a, b in zip(table, table[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(table))
 
 
 def test_steps_are_spent_where_the_loss_falls():
     table = np.array(TimeWarp.from_curve().table(64))
     steep = ((table > 0.15) & (table < 0.45)).mean()
     assert steep > 0.5
-    assert ((table > 0.6)).sum() >= 3
+    assert (table > 0.6).sum() >= 3
 
 
 def test_a_dip_counts_as_flat():

@@ -1,0 +1,139 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.diffusion.philox import Stream
+from common.diffusion.projection import deciders, greedy, project
+from common.diffusion.terms import Decider
+
+CPU = torch.device("cpu")
+
+
+def stream(rows: int = 1, *, seed: int = 1, step: int = 0) -> Stream:
+    return Stream([seed + i for i in range(rows)], [0] * rows, [step] * rows, CPU)
+
+
+def random_scores(*shape: int, seed: int = 0, scale: float = 2.0) -> torch.Tensor:
+    return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_greedy_takes_the_lowest_id_on_ties():
+    scores = torch.tensor([[[1.0, 3.0, 3.0, 0.0], [2.0, 2.0, 2.0, 2.0], [0.0, -1.0, 0.5, 0.5]]])
+    assert greedy(scores).tolist() == [[1, 0, 2]]
+
+
+def test_greedy_takes_the_lowest_id_on_ties_of_a_wide_row():
+    scores = torch.zeros(1, 1, 50_000)
+    scores[..., [777, 31_000, 49_999]] = 1.0
+    assert greedy(scores).item() == 777
+
+
+def test_greedy_never_takes_a_masked_id():
+    scores = torch.full((1, 2, 5), -torch.inf)
+    scores[0, 0, 3] = -29_000.0
+    scores[0, 1, 4] = -1.0
+    assert greedy(scores).tolist() == [[3, 4]]
+
+
+@pytest.mark.parametrize(("temperature", "min_p"), [(0.0, 0.1), (0.0, 1.0), (0.7, 1.0)])
+def test_temperature_nought_or_min_p_one_is_greedy(temperature, min_p):
+    scores = random_scores(2, 40, 30).round()
+    drawn = project(scores, stream(2), temperature=temperature, min_p=min_p)
+    assert torch.equal(drawn, greedy(scores))
+
+
+@given(
+    temperature=st.floats(0.05, 3),
+    min_p=st.floats(1e-4, 1),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=40, deadline=None)
+def test_sampling_stays_among_the_candidates(temperature, min_p, seed):
+    scores = random_scores(2, 5, 25, seed=seed)
+    drawn = project(scores, stream(2, seed=seed), temperature=temperature, min_p=min_p)
+    chosen = scores.gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
+    probability = ((chosen - scores.amax(-1)).double() / temperature).exp()
+    assert (probability >= min_p * (1 - 1e-4)).all()
+
+
+@given(seed=st.integers(0, 1000), temperature=st.floats(0.2, 2), min_p=st.floats(0.01, 0.9))
+@settings(max_examples=40, deadline=None)
+def test_scores_of_other_ids_change_nothing(seed, temperature, min_p):
+    scores = random_scores(1, 6, 25, seed=seed)
+    cut = scores.amax(-1, keepdim=True) + temperature * math.log(min_p)
+    outside = scores < cut
+    noise = -torch.rand(scores.shape, generator=torch.Generator().manual_seed(seed)) * 1e4
+    scrambled = torch.where(outside, cut - 1e-3 + noise, scores)
+    masked = scores.masked_fill(outside, -torch.inf)
+    settings_ = {"temperature": temperature, "min_p": min_p}
+    drawn = project(scores, stream(seed=seed), **settings_)
+    assert torch.equal(project(scrambled, stream(seed=seed), **settings_), drawn)
+    assert torch.equal(project(masked, stream(seed=seed), **settings_), drawn)
+
+
+@pytest.mark.parametrize(("temperature", "min_p"), [(1.0, 0.05), (0.6, 0.02), (2.0, 0.3)])
+def test_draws_follow_the_softmax_of_the_candidates(temperature, min_p):
+    row = torch.tensor([2.0, 1.5, 0.0, 1.9, -1.0, 1.0, -5.0, -torch.inf])
+    positions = 20_000
+    drawn = project(
+        row.repeat(1, positions, 1), stream(seed=7), temperature=temperature, min_p=min_p
+    )
+    candidates = row >= row.max() + temperature * math.log(min_p)
+    expected = (row.double() / temperature).masked_fill(~candidates, -torch.inf).softmax(-1)
+    counts = torch.bincount(drawn[0], minlength=len(row)).double()
+    assert counts[~candidates].sum() == 0
+    error = counts[candidates] - positions * expected[candidates]
+    chi = (error.square() / (positions * expected[candidates])).sum().item()
+    # At most 7 candidates: 6 degrees of freedom pass 22.5 once in a thousand.
+    assert chi < 22.5
+
+
+def test_masked_ids_never_appear():
+    scores = random_scores(1, 500, 20, scale=0.1)
+    scores[..., [0, 3, 19]] = -torch.inf
+    drawn = project(scores, stream(), temperature=5.0, min_p=1e-6)
+    assert not torch.isin(drawn, torch.tensor([0, 3, 19])).any()
+    assert len(drawn.unique()) == 17
+
+
+def test_tiny_temperatures_and_equal_scores():
+    flat = torch.zeros(1, 300, 4)
+    drawn = project(flat, stream(), temperature=1e-3, min_p=0.5)
+    assert set(drawn.unique().tolist()) == {0, 1, 2, 3}
+
+
+def test_a_row_does_not_depend_on_other_rows():
+    scores = random_scores(3, 10, 20, seed=5)
+    together = project(scores, stream(3, seed=40), temperature=1.0, min_p=0.01)
+    for i in range(3):
+        alone = project(scores[i : i + 1], stream(seed=40 + i), temperature=1.0, min_p=0.01)
+        assert torch.equal(alone[0], together[i])
+
+
+def test_positions_steps_and_seeds_draw_apart():
+    flat = torch.zeros(1, 64, 100)
+    drawn = [
+        project(flat, s, temperature=1.0, min_p=0.5)
+        for s in (stream(), stream(step=1), stream(seed=2))
+    ]
+    assert len(drawn[0].unique()) > 30
+    assert not torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_who_decided():
+    ids = torch.tensor([[1, 2, 3, 4]])
+    core = torch.tensor([[1, 9, 3, 9]])
+    david = torch.tensor([[9, 2, 3, 9]])
+    expected = [Decider.CORE, Decider.DAVID, Decider.BOTH, Decider.NEITHER]
+    result = deciders(ids, core, david)
+    assert result.dtype == torch.uint8
+    assert result.tolist() == [expected]
+
+
+def test_who_decided_without_a_david():
+    result = deciders(torch.tensor([[1, 2]]), torch.tensor([[1, 9]]), None)
+    assert result.tolist() == [[Decider.CORE, Decider.NEITHER]]
