@@ -52,7 +52,9 @@ def run(app: Callable[[], Any], *, program: str) -> NoReturn:
     except Exception as error:
         if "-v" in sys.argv or "--verbose" in sys.argv:
             traceback.print_exc()
-        note(f"{program}: a fault in this software: {type(error).__name__}: {clean_text(str(error))}")
+        note(
+            f"{program}: a fault in this software: {type(error).__name__}: {clean_text(str(error))}"
+        )
         note("  Run again with -v for the trace, and report it")
         sys.exit(ExitCode.BUG)
     sys.exit(ExitCode.DONE)

@@ -1,15 +1,18 @@
-"""Finding and loading models: a path, a name in the user's data folder, a bundled name, a hub name, in this order."""
+"""Finding and loading models: a path, a name in the user's data folder, a bundled name, a hub name,
+in this order.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from common.errors import BadModelError, VocabularyMismatchError
+from common.errors import BadModelError, UsageError, VocabularyMismatchError
 
 if TYPE_CHECKING:
     from common.diffusion.model import SimplexDiffusionLM
@@ -19,6 +22,7 @@ BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT_GOLIATH = "goliath-mini"
 DEFAULT_DAVID = "david-recipes"
 WEIGHTS = "model.safetensors"
+MODEL_TYPE = "simplex_diffusion"
 INDEX = "model.safetensors.index.json"
 
 
@@ -63,7 +67,7 @@ def find(name: str) -> FoundModel:
         known = ", ".join(model.name for model in listed()) or "none"
         raise BadModelError(
             f"expected a model folder or name, got {name!r}, which is neither",
-            remedy=f"Give a folder made by `goliath train` or `david train`, a hub name (owner/name), or one of: {known}",
+            remedy=f"Give a folder with a trained model, a hub name, or one of: {known}",
         )
     return FoundModel(name, _from_hub(name), "hub")
 
@@ -73,14 +77,17 @@ def _from_hub(name: str) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-    except Exception as error:  # the hub library has no common base for "no network", "no such model", "gated"
+    except Exception as error:  # "no network", "no such model" and "gated" have no common base
         raise BadModelError(
-            f"model {name!r} is no folder here and could not be fetched from the hub: {type(error).__name__}",
+            f"model {name!r} is no folder here and could not be fetched from the hub: "
+            f"{type(error).__name__}",
             remedy="Check the name and the network, or give a local folder",
         ) from error
 
 
-def load(name: str, *, device: str = "cpu", dtype: str = "float32") -> tuple[SimplexDiffusionLM, Vocabulary]:
+def load(
+    name: str, *, device: str = "cpu", dtype: str = "float32"
+) -> tuple[SimplexDiffusionLM, Vocabulary]:
     """A model in eval mode and its vocabulary.
 
     Args:
@@ -90,7 +97,8 @@ def load(name: str, *, device: str = "cpu", dtype: str = "float32") -> tuple[Sim
 
     Raises:
         BadModelError: missing, truncated, foreign or pickled weights.
-        VocabularyMismatchError: the folder's tokenizer is not the one that the model was trained with.
+        VocabularyMismatchError: the folder's tokenizer is not the one that the model was
+            trained with.
     """
     import torch
 
@@ -102,48 +110,89 @@ def load(name: str, *, device: str = "cpu", dtype: str = "float32") -> tuple[Sim
     vocabulary = Vocabulary.load(found.folder)
     try:
         config = SimplexDiffusionConfig.from_pretrained(found.folder)
-        model, report = SimplexDiffusionLM.from_pretrained(
-            found.folder, config=config, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+        loaded: Any = SimplexDiffusionLM.from_pretrained(
+            found.folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            output_loading_info=True,
         )
     except BadModelError:
         raise
     except Exception as error:  # safetensors, json and transformers each raise their own
         raise BadModelError(
-            f"the model in {found.folder} cannot be read: {error}", remedy="Copy the folder again, or train it anew"
+            f"the model in {found.folder} cannot be read: {error}",
+            remedy="Copy the folder again, or train it anew",
         ) from error
-    _check_loaded(found.folder, config, report)
+    model: SimplexDiffusionLM = loaded[0]
+    _check_loaded(found.folder, loaded[1])
     if config.fingerprint != vocabulary.fingerprint.hex():
         raise VocabularyMismatchError(
             f"the tokenizer in {found.folder} is not the one its model was trained with",
             remedy="Restore tokenizer.json from where the model came from",
         )
-    return model.to(device).eval(), vocabulary
+    return placed(model, device).eval(), vocabulary
+
+
+def placed(model: SimplexDiffusionLM, device: str) -> SimplexDiffusionLM:
+    """The model on a torch device.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    try:
+        model.to(device)  # type: ignore[arg-type]
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"device {device!r} cannot be used here: {str(error).splitlines()[0]}",
+            remedy="Leave --device out, or give cpu or cuda",
+        ) from error
+    return model
+
+
+def is_simplex_model(folder: Path) -> bool:
+    """Whether a folder's config.json says that it holds a model of this project."""
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError, OSError):
+        return False
+    return bool(kind == MODEL_TYPE)
 
 
 def _check_files(folder: Path) -> None:
-    import json
-
     if not (folder / "config.json").is_file():
-        raise BadModelError(f"expected config.json in {folder}; found none", remedy="Give a folder with a trained model")
+        raise BadModelError(
+            f"expected config.json in {folder}; found none",
+            remedy="Give a folder with a trained model",
+        )
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     except (ValueError, AttributeError, OSError) as error:
-        raise BadModelError(f"{folder / 'config.json'} is not JSON: {error}", remedy="Copy the folder again") from error
-    if kind != "simplex_diffusion":
         raise BadModelError(
-            f"expected a model of type 'simplex_diffusion' in {folder}, got {kind!r}",
+            f"{folder / 'config.json'} is not JSON: {error}", remedy="Copy the folder again"
+        ) from error
+    if kind != MODEL_TYPE:
+        raise BadModelError(
+            f"expected a model of type {MODEL_TYPE!r} in {folder}, got {kind!r}",
             remedy="Only models trained by this project fit; see `goliath train --help`",
         )
     if not (folder / WEIGHTS).is_file() and not (folder / INDEX).is_file():
-        pickled = [p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"}]
+        pickled = [
+            p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+        ]
         extra = f"; {pickled[0]} is a pickle, which is never loaded" if pickled else ""
         raise BadModelError(
-            f"expected {WEIGHTS} in {folder}; found none{extra}", remedy="Give weights in the safetensors format"
+            f"expected {WEIGHTS} in {folder}; found none{extra}",
+            remedy="Give weights in the safetensors format",
         )
 
 
-def _check_loaded(folder: Path, config: object, report: dict[str, object]) -> None:
-    wrong = [key for key in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs") if report.get(key)]
+def _check_loaded(folder: Path, report: dict[str, Any]) -> None:
+    wrong = [
+        key
+        for key in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
+        if report.get(key)
+    ]
     if wrong:
         names = "; ".join(f"{key.replace('_', ' ')}: {str(report[key])[:200]}" for key in wrong)
         raise BadModelError(
@@ -153,10 +202,16 @@ def _check_loaded(folder: Path, config: object, report: dict[str, object]) -> No
 
 
 def is_ours() -> bool:
-    """Whether the package `common` that runs is the one beside our programs: another project has that name too."""
+    """Whether the package `common` that runs is the one beside our programs: another project has
+    that name too.
+    """
     import common
 
     spec = importlib.util.find_spec("goliath_server")
     ours = Path(__file__).parent
-    beside = spec is not None and spec.origin is not None and Path(spec.origin).parent.parent == ours.parent
+    beside = (
+        spec is not None
+        and spec.origin is not None
+        and Path(spec.origin).parent.parent == ours.parent
+    )
     return beside and list(getattr(common, "__path__", [])) == [str(ours)]

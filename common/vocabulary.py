@@ -1,7 +1,8 @@
-"""The tokenizer that a pair shares, its fingerprint, and the template that puts prompt and context before a block.
+"""The tokenizer that a pair shares, its fingerprint, and the template that puts prompt and context
+before a block.
 
-Template v1: `[CLS] ([CONTEXT] context [SEP])? prompt [SEP] finished blocks`, then the block, then `(suffix [SEP])?`.
-[END] ends an answer and fills the block after it.
+Template v1: `[CLS] ([CONTEXT] context [SEP])? prompt [SEP] finished blocks`, then the block, then
+`(suffix [SEP])?`. [END] ends an answer and fills the block after it.
 """
 
 import hashlib
@@ -18,7 +19,18 @@ from common.errors import BadModelError
 
 TOKENIZER_FILE = "tokenizer.json"
 TEMPLATE = "v1"
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[END]", "[CONTEXT]", "[GAP]", "[TURN]", *(f"[unused{i}]" for i in range(7)))
+SPECIAL = (
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "[END]",
+    "[CONTEXT]",
+    "[GAP]",
+    "[TURN]",
+    *(f"[unused{i}]" for i in range(7)),
+)
 """Ids 0 to 15, in this order. [GAP], [TURN] and the unused ones are kept for later templates."""
 
 
@@ -44,8 +56,9 @@ class Vocabulary:
         missing = [piece for i, piece in enumerate(SPECIAL) if tokenizer.token_to_id(piece) != i]
         if missing:
             raise BadModelError(
-                f"expected the template tokens {', '.join(SPECIAL[:9])} as ids 0 to 8 in {TOKENIZER_FILE}; "
-                f"{missing[0]} is elsewhere or missing. Use a tokenizer made by this project."
+                f"expected the template token {missing[0]} as id {SPECIAL.index(missing[0])} in "
+                f"{TOKENIZER_FILE}; it is elsewhere or missing",
+                remedy="Use a tokenizer made by this project",
             )
         self.pad, self.unk, self.cls, self.sep, self.mask, self.end, self.context = range(7)
         self.size = tokenizer.get_vocab_size()
@@ -55,7 +68,10 @@ class Vocabulary:
         """Read tokenizer.json from a model folder."""
         path = folder / TOKENIZER_FILE
         if not path.is_file():
-            raise BadModelError(f"expected {TOKENIZER_FILE} in {folder}; found none. Give a folder with a trained model.")
+            raise BadModelError(
+                f"expected {TOKENIZER_FILE} in {folder}; found none",
+                remedy="Give a folder with a trained model",
+            )
         try:
             return cls(Tokenizer.from_file(str(path)))
         except BadModelError:
@@ -69,7 +85,9 @@ class Vocabulary:
 
     @property
     def fingerprint(self) -> bytes:
-        """SHA-256 (32 bytes) of the canonical (id -> piece, normaliser, pre-tokeniser, special ids)."""
+        """SHA-256 (32 bytes) of the canonical (id -> piece, normaliser, pre-tokeniser, special
+        ids).
+        """
         spec = json.loads(self._tokenizer.to_str())
         pieces = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
         canonical = {
@@ -90,7 +108,11 @@ class Vocabulary:
     def encode(self, text: str) -> Encoded:
         """Ids of a text, and what could not be written."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        unknown = tuple(text[a:b] for i, (a, b) in zip(encoding.ids, encoding.offsets, strict=True) if i == self.unk)
+        unknown = tuple(
+            text[a:b]
+            for i, (a, b) in zip(encoding.ids, encoding.offsets, strict=True)
+            if i == self.unk
+        )
         return Encoded(tuple(encoding.ids), unknown)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -111,7 +133,9 @@ class Vocabulary:
         return [self._tokenizer.id_to_token(int(i)) or SPECIAL[1] for i in ids]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text for reading: cut at the first [END], spacing round punctuation and sentence case restored."""
+        """Text for reading: cut at the first [END], spacing round punctuation and sentence case
+        restored.
+        """
         kept: list[int] = []
         for i in ids:
             if i == self.end:
@@ -128,7 +152,8 @@ _TIGHT = {"-", "/", "'"}
 def for_reading(pieces: Sequence[str]) -> str:
     """Join word pieces with the spacing of printed text, and begin sentences with capitals.
 
-    Case and accents are not in the vocabulary: proper names stay lower case but for "I" and sentence beginnings.
+    Case and accents are not in the vocabulary: proper names stay lower case but for "I" and
+    sentence beginnings.
     """
     words: list[str] = []
     for piece in pieces:
@@ -157,20 +182,31 @@ def for_reading(pieces: Sequence[str]) -> str:
     return re.sub(r"(^|[.!?]\s+)([\"(]?)([a-z])", lambda m: m[1] + m[2] + m[3].upper(), text)
 
 
-_PLAIN = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u2026": "..."}
+_PLAIN = {
+    "\u2018": "'",
+    "\u2019": "'",
+    "\u201c": '"',
+    "\u201d": '"',
+    "\u2013": "-",
+    "\u2014": "-",
+    "\u2212": "-",
+    "\u2026": "...",
+}
 """Printed quotes, dashes and ellipses, written as the training text writes them."""
 
 
 def trim(source: Tokenizer, texts: Iterable[str], size: int) -> Vocabulary:
-    """A smaller vocabulary of the same kind: template tokens, the characters in use, and the pieces most used.
+    """A smaller vocabulary of the same kind: template tokens, the characters in use, and the pieces
+    most used.
 
     Args:
         source: a WordPiece tokenizer (the 30522-piece uncased one).
         texts: training text to count pieces on.
         size: pieces to keep, template tokens included.
 
-    A word whose piece was dropped is written with smaller pieces. Characters beyond Latin-1 that the training text
-    uses less than three times become unknown: their embeddings would be untrained.
+    A word whose piece was dropped is written with smaller pieces. Characters beyond Latin-1 that
+    the training text uses less than three times become unknown: their embeddings would be
+    untrained.
     """
     spec = json.loads(source.to_str())
     ranked: dict[str, int] = spec["model"]["vocab"]
@@ -179,18 +215,30 @@ def trim(source: Tokenizer, texts: Iterable[str], size: int) -> Vocabulary:
     for text in texts:
         counts.update(source.encode(text, add_special_tokens=False).tokens)
     single = [p for p in by_id if len(p.removeprefix("##")) == 1]
-    alive = {p.removeprefix("##") for p in single if counts[p] >= 3 or ord(p.removeprefix("##")) < 0x100}
+    alive = {
+        p.removeprefix("##") for p in single if counts[p] >= 3 or ord(p.removeprefix("##")) < 0x100
+    }
     characters = {p for p in single if p.removeprefix("##") in alive}
     ordinary = [p for p in by_id if p not in single and not (p.startswith("[") and p.endswith("]"))]
     used = sorted((p for p in ordinary if counts[p] >= 3), key=lambda p: (-counts[p], ranked[p]))
     room = size - len(SPECIAL) - len(characters)
     kept = set(used[:room]) | characters
     pieces = [*SPECIAL, *(p for p in by_id if p in kept)]
-    replace = [{"type": "Replace", "pattern": {"String": a}, "content": b} for a, b in _PLAIN.items()]
+    replace = [
+        {"type": "Replace", "pattern": {"String": a}, "content": b} for a, b in _PLAIN.items()
+    ]
     spec["normalizer"] = {"type": "Sequence", "normalizers": [*replace, spec["normalizer"]]}
     spec["model"]["vocab"] = {piece: i for i, piece in enumerate(pieces)}
     spec["added_tokens"] = [
-        dict(id=i, content=p, single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
+        dict(
+            id=i,
+            content=p,
+            single_word=False,
+            lstrip=False,
+            rstrip=False,
+            normalized=False,
+            special=True,
+        )
         for i, p in enumerate(SPECIAL)
     ]
     spec["post_processor"] = spec["padding"] = spec["truncation"] = None

@@ -11,6 +11,7 @@ import re
 
 import numpy as np
 
+from common.diffusion.terms import FinishReason, SelfConditioning
 from common.errors import MAX_TEXT, InvalidFrameError
 from common.frames import (
     MAX_FUSED_ENTRIES,
@@ -23,12 +24,10 @@ from common.frames import (
     ContributionChunk,
     Failed,
     Finish,
-    FinishReason,
     FusedSignal,
     Limits,
     Open,
     Opened,
-    SelfConditioning,
     ServerFrame,
     Step,
 )

@@ -1,5 +1,6 @@
 """What a session is bound by (process, settings, limits) between dataclasses and protobuf."""
 
+from common.diffusion.terms import SelfConditioning
 from common.errors import ProcessMismatchError, ProtocolMismatchError
 from common.frames import (
     MAX_INDEX,
@@ -7,7 +8,6 @@ from common.frames import (
     LateRule,
     Limits,
     NoiseKind,
-    SelfConditioning,
     SessionSettings,
     SimplexProcess,
 )

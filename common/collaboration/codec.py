@@ -7,14 +7,15 @@ from torch import Tensor
 from common.collaboration.contribution import Codec, Contribution
 from common.errors import InternalError
 
-
 LOWEST = -30000.0
 """Rows are clamped here, so that fp16 holds every value."""
 DEFAULT_ENTRIES = 64
 """Entries of a row in the codec topk."""
 
 
-def encode(rows: Tensor, *, block: int, step: int, codec: Codec, entries: int = DEFAULT_ENTRIES) -> Contribution:
+def encode(
+    rows: Tensor, *, block: int, step: int, codec: Codec, entries: int = DEFAULT_ENTRIES
+) -> Contribution:
     """Rows of logits to a contribution: largest entry 0, clamped to [-30000, 0], rounded to fp16.
 
     Args:
@@ -58,13 +59,18 @@ def encode(rows: Tensor, *, block: int, step: int, codec: Codec, entries: int = 
 
 
 def decode(contribution: Contribution, vocabulary_size: int, device: torch.device) -> Tensor:
-    """The full rows that a contribution stands for, (positions, V) fp32: what was not sent has the row's floor."""
+    """The full rows that a contribution stands for, (positions, V) fp32: what was not sent has the
+    row's floor.
+    """
     values = torch.from_numpy(contribution.values.astype(np.float32))
     positions = len(contribution.counts)
     if contribution.codec is Codec.DENSE:
         return values.view(positions, vocabulary_size).to(device)
     floors = torch.from_numpy(contribution.floors.astype(np.float32))
     rows = floors.unsqueeze(1).expand(positions, vocabulary_size).contiguous()
-    place = np.repeat(np.arange(positions, dtype=np.int64), contribution.counts) * vocabulary_size + contribution.ids
+    place = (
+        np.repeat(np.arange(positions, dtype=np.int64), contribution.counts) * vocabulary_size
+        + contribution.ids
+    )
     rows.view(-1)[torch.from_numpy(place)] = values
     return rows.to(device)

@@ -1,4 +1,4 @@
-"""David's computation: a small model that looks at each state, beside a text that nobody else sees."""
+"""David's computation: a small model looks at each state, beside a text that nobody else sees."""
 
 from dataclasses import dataclass
 
@@ -23,14 +23,18 @@ class Voicing:
     """How a David speaks."""
 
     contrast: float = 0.0
-    """The factor a: (1 + a) * with_context - a * without_context. Needs a context; 0 skips the second pass."""
+    """The factor a: (1 + a) * with_context - a * without_context. Needs a context; 0 skips the
+    second pass.
+    """
     codec: Codec = Codec.TOPK
     entries: int = DEFAULT_ENTRIES
     """Entries of a row in the codec topk."""
 
 
 class Contributor:
-    """One David in one session. Steps come in order; after a missed one its self-conditioning starts anew."""
+    """One David in one session. Steps come in order; after a missed one its self-conditioning
+    starts anew.
+    """
 
     def __init__(
         self,
@@ -48,11 +52,12 @@ class Contributor:
 
         Raises:
             UsageError: a contrast without a context.
-            LimitExceededError: prompt, context and the longest answer do not fit the model together.
+            LimitExceededError: prompt, context and the longest answer do not fit the model
+                together.
         """
         if voicing.contrast and not context:
             raise UsageError(
-                f"contrast {voicing.contrast} compares with and without a context, and there is none",
+                f"contrast {voicing.contrast} needs a context to compare with, and there is none",
                 remedy="Give --context FILE, or leave --contrast out",
             )
         self._model = model.eval()
@@ -60,12 +65,15 @@ class Contributor:
         self._conditioning = self_conditioning
         self._suffix = vocabulary.suffix_ids(vocabulary.encode(suffix).ids)
         self.prompt_ids = vocabulary.prompt_ids(vocabulary.encode(prompt).ids)
-        private = vocabulary.prompt_ids(vocabulary.encode(prompt).ids, vocabulary.encode(context).ids)
+        private = vocabulary.prompt_ids(
+            vocabulary.encode(prompt).ids, vocabulary.encode(context).ids
+        )
         self._prefixes = (private, self.prompt_ids) if voicing.contrast else (private,)
         need = len(private) + answer_length + len(self._suffix)
         if need > model.config.max_positions:
             raise LimitExceededError(
-                f"expected prompt, context and answer to fit David's {model.config.max_positions} positions, got {need}",
+                f"expected prompt, context and answer to fit David's {model.config.max_positions} "
+                f"positions, got {need}",
                 remedy="Shorten the context or the prompt, or lower --max-tokens",
             )
         self._finished: tuple[int, ...] = ()
@@ -73,7 +81,9 @@ class Contributor:
         self._answered: tuple[int, int] | None = None
 
     def contribute(self, state: SimplexState, finished: np.ndarray) -> Contribution:
-        """The contribution to a step; `finished` (block_length,) int64 is the block just ended, else empty."""
+        """The contribution to a step; `finished` (block_length,) int64 is the block just ended,
+        else empty.
+        """
         self._finished = (*self._finished, *finished.tolist())
         if self._answered != (state.block, state.step - 1):
             self._conditions = [None] * len(self._prefixes)
@@ -84,13 +94,22 @@ class Contributor:
         a = self._voicing.contrast
         rows = (1 + a) * passes[0] - a * passes[1] if a else passes[0]
         return encode(
-            rows, block=state.block, step=state.step, codec=self._voicing.codec, entries=self._voicing.entries
+            rows,
+            block=state.block,
+            step=state.step,
+            codec=self._voicing.codec,
+            entries=self._voicing.entries,
         )
 
     def _predict(self, state: SimplexState, branch: int) -> Tensor:
         empty = np.empty(0, np.int64)
         request = Predict(
-            state, (*self._prefixes[branch], *self._finished), self._suffix, self._conditions[branch], empty, empty
+            state,
+            (*self._prefixes[branch], *self._finished),
+            self._suffix,
+            self._conditions[branch],
+            empty,
+            empty,
         )
         logits = predict(self._model, [request])
         if self._conditioning is SelfConditioning.OWN:
@@ -99,4 +118,8 @@ class Contributor:
 
     @staticmethod
     def _from_state(state: SimplexState) -> Bag | None:
-        return conditioning.from_estimate(torch.from_numpy(state.estimate).unsqueeze(0)) if state.step else None
+        return (
+            conditioning.from_estimate(torch.from_numpy(state.estimate).unsqueeze(0))
+            if state.step
+            else None
+        )

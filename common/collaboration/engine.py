@@ -1,4 +1,6 @@
-"""The engine: predictions of many sessions on one model, off the event loop, batched when they wait together."""
+"""The engine: predictions of many sessions on one model, off the event loop, batched when they wait
+together.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -14,8 +16,9 @@ Predictor = Callable[[Sequence[Predict]], Tensor]
 class Engine:
     """One worker thread and a queue. Use as an async context manager.
 
-    Requests of one block length that wait together are answered by one pass of at most `max_batch` rows. Results are
-    bit for bit those of a single run only with `max_batch` 1, the default: a batch changes the order of sums.
+    Requests of one block length that wait together are answered by one pass of at most `max_batch`
+    rows. Results are bit for bit those of a single run only with `max_batch` 1, the default: a
+    batch changes the order of sums.
     """
 
     def __init__(self, predictor: Predictor, *, max_batch: int = 1):
@@ -57,7 +60,9 @@ class Engine:
                 continue
             requests = [request for request, _ in batch]
             try:
-                logits = await asyncio.get_running_loop().run_in_executor(self._thread, self._predictor, requests)
+                logits = await asyncio.get_running_loop().run_in_executor(
+                    self._thread, self._predictor, requests
+                )
             except Exception as error:
                 for _, future in batch:
                     if not future.done():
@@ -72,6 +77,8 @@ class Engine:
         if not self._waiting:
             return []
         length = len(self._waiting[0][0].state.estimate)
-        batch = [item for item in self._waiting if len(item[0].state.estimate) == length][: self._max_batch]
+        batch = [item for item in self._waiting if len(item[0].state.estimate) == length][
+            : self._max_batch
+        ]
         self._waiting = [item for item in self._waiting if item not in batch]
         return batch

@@ -1,6 +1,8 @@
-"""Fusion: the large model's logits and the contributions become one row of scores for each position.
+"""Fusion: the large model's logits and the contributions become one row of scores for each
+position.
 
-s = (1 - W) c + sum_k w_k u_k with W = sum_k w_k (SSD-2 section 3; Shi et al. 2023 write the contrast the same way).
+s = (1 - W) c + sum_k w_k u_k with W = sum_k w_k (SSD-2 section 3; Shi et al. 2023 write the
+contrast the same way).
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The in-process driver: Goliath and its Davids in one process, through the same codec as the wire."""
+"""The in-process driver: Goliath and its Davids in one process, through the codec of the wire."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +24,9 @@ def run_local(
     davids: Mapping[str, LocalDavid],
     on_step: Callable[[Predict], None] = lambda _: None,
 ) -> Result:
-    """Generate with the large model and the Davids, by contributor id; `on_step` sees each state as it begins."""
+    """Generate with the large model and the Davids, by contributor id; `on_step` sees each state as
+    it begins.
+    """
     loop = denoise(plan, fuse)
     request = next(loop)
     voices: list[Voice] = []
@@ -33,7 +35,11 @@ def run_local(
             if isinstance(request, Predict):
                 on_step(request)
                 voices = [
-                    Voice(name, david.weight, david.contributor.contribute(request.state, request.finished))
+                    Voice(
+                        name,
+                        david.weight,
+                        david.contributor.contribute(request.state, request.finished),
+                    )
                     for name, david in davids.items()
                 ]
                 request = loop.send(predict(model, [request]))

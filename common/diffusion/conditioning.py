@@ -1,4 +1,6 @@
-"""Self-conditioning: what a model is told about the last prediction (Chen et al., "Analog Bits", ICLR 2023)."""
+"""Self-conditioning: what a model is told about the last prediction (Chen et al., "Analog Bits",
+ICLR 2023).
+"""
 
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ TOP = 32
 
 
 def nothing(batch: int, positions: int, device: torch.device) -> Bag:
-    """The one meaning of "no prediction yet": a bag without mass, which embeds to the zero vector."""
+    """The one meaning of "no prediction yet": a bag without mass, which embeds to zero."""
     return Bag(
         ids=torch.zeros(batch, positions, 1, dtype=torch.int64, device=device),
         weights=torch.zeros(batch, positions, 1, device=device),
@@ -18,7 +20,9 @@ def nothing(batch: int, positions: int, device: torch.device) -> Bag:
 
 
 def from_logits(logits: Tensor) -> Bag:
-    """Top 32 of the fp32 softmax of (batch, positions, V) logits; the remaining mass goes to the mean embedding."""
+    """Top 32 of the fp32 softmax of (batch, positions, V) logits; the remaining mass goes to the
+    mean embedding.
+    """
     logits = logits.float()
     values, ids = logits.topk(min(TOP, logits.shape[-1]), dim=-1)
     weights = (values - logits.logsumexp(-1, keepdim=True)).exp()
@@ -26,16 +30,20 @@ def from_logits(logits: Tensor) -> Bag:
 
 
 def from_estimate(estimate: Tensor) -> Bag:
-    """Equal shares on the ids (batch, positions, h) that the state carries; rows of -1 only, or h = 0, are nothing."""
+    """Equal shares on the ids (batch, positions, h) that the state carries; rows of -1 only, or h =
+    0, are nothing.
+    """
     if estimate.shape[-1] == 0:
-        return nothing(*estimate.shape[:2], device=estimate.device)
+        return nothing(estimate.shape[0], estimate.shape[1], estimate.device)
     present = (estimate >= 0).float()
     weights = present / present.sum(-1, keepdim=True).clamp(min=1)
     return Bag(ids=estimate.clamp(min=0), weights=weights, rest=torch.zeros_like(weights[..., 0]))
 
 
 def stack(bags: list[Bag]) -> Bag:
-    """Bags of a batch's rows, each with batch 1, as one; narrower ones are filled with rows of no weight."""
+    """Bags of a batch's rows, each with batch 1, as one; narrower ones are filled with rows of no
+    weight.
+    """
     width = max(bag.ids.shape[-1] for bag in bags)
 
     def wide(tensor: Tensor) -> Tensor:

@@ -1,8 +1,11 @@
-"""The loop: a generator that asks for predictions and contributions, and knows no model, thread or network.
+"""The loop: a generator that asks for predictions and contributions, and knows no model, thread or
+network.
 
-    drive: request = next(loop); then request = loop.send(answer) until StopIteration, whose value is the `Result`.
+    drive: request = next(loop); then request = loop.send(answer) until StopIteration, whose value
+    is the `Result`.
 
-Sources: SSD-LM section 3.4 and Algorithm 2 (re-noising, block by block), SSD-2 section 3 (one projection after fusion).
+Sources: SSD-LM section 3.4 and Algorithm 2 (re-noising, block by block), SSD-2 section 3 (one
+projection after fusion).
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -55,7 +58,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predict:
-    """Asks for the large model's logits, (1, block_length, V) fp32. Drivers show contributors the state at once."""
+    """Asks for the large model's logits, (1, block_length, V) fp32. Drivers show contributors the
+    state at once.
+    """
 
     state: SimplexState
     prefix: tuple[int, ...]
@@ -108,8 +113,9 @@ Requests = Generator[Predict | Collect, Any, Result]
 def denoise(plan: Plan, fuse: Fuse) -> Requests:
     """Generate an answer block by block; finished blocks become context.
 
-    Yields a `Predict`, takes the logits, yields a `Collect`, takes the contributions, fuses, projects, goes on.
-    The answer is the greedy projection of the last fused scores: nothing is re-noised after it.
+    Yields a `Predict`, takes the logits, yields a `Collect`, takes the contributions, fuses,
+    projects, goes on. The answer is the greedy projection of the last fused scores: nothing is re-
+    noised after it.
     """
     finished: tuple[int, ...] = ()
     last = np.empty(0, np.int64)
@@ -121,13 +127,22 @@ def denoise(plan: Plan, fuse: Fuse) -> Requests:
         finished = (*finished, *(ids[: ended[0]] if len(ended) else ids).tolist())
         if len(ended) or len(finished) >= plan.max_tokens:
             break
-    reason = FinishReason.END_TOKEN if len(ended) and len(finished) <= plan.max_tokens else FinishReason.MAX_TOKENS
+    reason = (
+        FinishReason.END_TOKEN
+        if len(ended) and len(finished) <= plan.max_tokens
+        else FinishReason.MAX_TOKENS
+    )
     answer = np.array(finished[: plan.max_tokens], np.int64)
     return Result(answer, reason, block, len(plan.times) - 1, decided)
 
 
 def _denoise_block(
-    plan: Plan, fuse: Fuse, block: int, finished: Sequence[int], last: np.ndarray, decided: np.ndarray
+    plan: Plan,
+    fuse: Fuse,
+    block: int,
+    finished: Sequence[int],
+    last: np.ndarray,
+    decided: np.ndarray,
 ) -> Generator[Predict | Collect, Any, tuple[np.ndarray, np.ndarray]]:
     estimate = np.empty((plan.block_length, 0), np.int64)
     condition: Bag | None = None

@@ -1,14 +1,22 @@
-"""The simplex diffusion language model: a transformers encoder that reads noisy simplexes at its block positions."""
+"""The simplex diffusion language model: a transformers encoder that reads noisy simplexes at its
+block positions.
+"""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers import initialization as init
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from common.diffusion.schedule import PRIOR_CURVE, TimeWarp
 from common.diffusion.simplex import Bag, ModelInput, NoiseForm
@@ -35,7 +43,7 @@ class SimplexDiffusionConfig(PretrainedConfig):
     """
 
     model_type = "simplex_diffusion"
-    sub_configs = {"backbone": AutoConfig}
+    sub_configs: ClassVar = {"backbone": AutoConfig}
 
     def __init__(
         self,
@@ -77,7 +85,9 @@ class SimplexDiffusionConfig(PretrainedConfig):
 
     @property
     def max_positions(self) -> int:
-        """Positions that the backbone can tell apart: prompt, finished blocks, block and suffix together."""
+        """Positions that the backbone can tell apart: prompt, finished blocks, block and suffix
+        together.
+        """
         return int(self.backbone.max_position_embeddings)
 
     @property
@@ -100,16 +110,17 @@ class DenoisingOutput(ModelOutput):
 
 
 class SimplexDiffusionLM(PreTrainedModel):
-    """Predicts clean tokens of a block from its noisy simplex, the text around it, and the last prediction.
+    """Predicts clean tokens of a block from its noisy simplex, the text around it, and the last
+    prediction.
 
-    The simplex is read through the word embedding, tied, without gradient through the noise (as TESS 2 does), then
-    through a square map; time is added at block positions only (SSD-LM, section 3.2). "No prediction yet" is zero.
+    The simplex is read through the word embedding, tied, without gradient through the noise (as
+    TESS 2 does), then through a square map; time is added at block positions only (SSD-LM, section
+    3.2). "No prediction yet" is zero.
     """
 
     config_class = SimplexDiffusionConfig
     base_model_prefix = "encoder"
     _supports_sdpa = True
-    _no_split_modules: list[str] = []
 
     def __init__(self, config: SimplexDiffusionConfig):
         """Build from a configuration; weights are random until loaded."""
@@ -120,7 +131,9 @@ class SimplexDiffusionLM(PreTrainedModel):
         width = config.backbone.hidden_size
         self.state_map = nn.Linear(width, width, bias=False)
         self.condition_map = nn.Linear(width, width, bias=False)
-        self.time_map = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
+        self.time_map = nn.Sequential(
+            nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width)
+        )
         self.head_map = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size))
         self._mean: tuple[int, Tensor] | None = None
@@ -131,12 +144,13 @@ class SimplexDiffusionLM(PreTrainedModel):
         if module is self:
             init.eye_(self.state_map.weight)
             init.eye_(self.condition_map.weight)
-            init.zeros_(self.time_map[2].weight)
+            init.zeros_(cast(Tensor, self.time_map[2].weight))
             init.zeros_(self.head_bias)
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         """The word embedding, which also reads simplexes and writes logits."""
-        return self.encoder.get_input_embeddings()
+        embedding: nn.Embedding = self.encoder.get_input_embeddings()
+        return embedding
 
     def _mean_embedding(self, table: Tensor) -> Tensor:
         version = table._version
@@ -171,7 +185,8 @@ class SimplexDiffusionLM(PreTrainedModel):
         """One denoising pass.
 
         Args:
-            input_ids: (batch, length) int64, the text around the block; ids at block positions are not read.
+            input_ids: (batch, length) int64, the text around the block; ids at block positions
+                are not read.
             block_start: (batch,) int64, index of the first block position of each row.
             simplex: the noisy simplex at the block positions.
             t: (batch,) time in (0, 1].
@@ -198,8 +213,14 @@ class SimplexDiffusionLM(PreTrainedModel):
         return DenoisingOutput(logits=logits.float())
 
     def _embed_time(self, t: Tensor) -> Tensor:
-        angles = t.float().unsqueeze(-1) * torch.pi * torch.arange(1, TIME_FEATURES // 2 + 1, device=t.device)
-        return self.time_map(torch.cat((angles.sin(), angles.cos()), -1).to(self.head_bias.dtype))
+        angles = (
+            t.float().unsqueeze(-1)
+            * torch.pi
+            * torch.arange(1, TIME_FEATURES // 2 + 1, device=t.device)
+        )
+        features = torch.cat((angles.sin(), angles.cos()), -1).to(self.head_bias.dtype)
+        embedded: Tensor = self.time_map(features)
+        return embedded
 
 
 AutoConfig.register("simplex_diffusion", SimplexDiffusionConfig)

@@ -1,7 +1,9 @@
-"""Counter-based random words: Philox4x32-10, in torch and in NumPy, bit for bit the same on every device.
+"""Counter-based random words: Philox4x32-10, in torch and in NumPy, bit for bit the same on every
+device.
 
-Both sides of a session rebuild the noise of a state from (seed, block, step), so no use may share bits with another:
-the fourth counter word is a `Purpose`. Source: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
+Both sides of a session rebuild the noise of a state from (seed, block, step), so no use may share
+bits with another: the fourth counter word is a `Purpose`. Source: Salmon et al., "Parallel Random
+Numbers: As Easy as 1, 2, 3", SC 2011.
 """
 
 from enum import IntEnum
@@ -40,7 +42,8 @@ def philox4x32(counter: tuple[Tensor, ...], key: tuple[Tensor, Tensor]) -> Tenso
     c0, c1, c2, c3 = torch.broadcast_tensors(*counter, key[0], key[1])[:4]
     k0, k1 = key
     for _ in range(_ROUNDS):
-        # The product wraps in int64; its bits are still right, and the masks undo the sign extension.
+        # The product wraps in int64; its bits are still right, and the masks undo the sign
+        # extension.
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0, c1, c2, c3 = (
             ((p1 >> 32) & MASK32) ^ c1 ^ k0,
@@ -53,7 +56,7 @@ def philox4x32(counter: tuple[Tensor, ...], key: tuple[Tensor, Tensor]) -> Tenso
 
 
 def philox4x32_numpy(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """The same generator for arrays: counter (..., 4) and key (..., 2) uint32 to (..., 4) uint32."""
+    """The same for arrays: counter (..., 4) and key (..., 2) uint32 to (..., 4) uint32."""
     c0, c1, c2, c3 = (counter[..., i].astype(np.uint64) for i in range(4))
     k0, k1 = (key[..., i].astype(np.uint64) for i in range(2))
     mask, half = np.uint64(MASK32), np.uint64(32)
@@ -77,7 +80,7 @@ class Stream:
         self._place = torch.tensor(place, dtype=torch.int64, device=device)
 
     def words(self, purpose: Purpose, positions: int, draws: int) -> Tensor:
-        """`draws` words for each row and position: (batch, positions, draws) int64 in [0, 2**32)."""
+        """Words for each row and position: (batch, positions, draws) int64 in [0, 2**32)."""
         device = self._place.device
         group = torch.arange((draws + 3) // 4, dtype=torch.int64, device=device)
         position = torch.arange(positions, dtype=torch.int64, device=device)
@@ -89,7 +92,9 @@ class Stream:
         return words.flatten(-2)[..., :draws]
 
     def words_at(self, purpose: Purpose, rows: Tensor, positions: Tensor, draws: Tensor) -> Tensor:
-        """One word for each (row, position, draw), int64 tensors of one shape; equals `words` there."""
+        """One word for each (row, position, draw), int64 tensors of one shape; equals `words`
+        there.
+        """
         kind = torch.tensor(int(purpose), dtype=torch.int64, device=self._place.device)
         words = philox4x32(
             (draws >> 2, positions, self._place[rows], kind),

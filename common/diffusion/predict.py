@@ -13,7 +13,9 @@ from common.diffusion.simplex import states_input
 
 @torch.inference_mode()
 def predict(model: SimplexDiffusionLM, requests: Sequence[Predict]) -> Tensor:
-    """Logits of a batch of requests with one block length, (batch, positions, V) fp32 on the model's device."""
+    """Logits of a batch of requests with one block length, (batch, positions, V) fp32 on the
+    model's device.
+    """
     config, device = model.config, model.device
     positions = len(requests[0].state.estimate)
     simplex = states_input(
@@ -30,10 +32,12 @@ def predict(model: SimplexDiffusionLM, requests: Sequence[Predict]) -> Tensor:
     for row, request in enumerate(requests):
         start = len(request.prefix)
         input_ids[row, :start] = torch.tensor(request.prefix)
-        input_ids[row, start + positions : sizes[row]] = torch.tensor(request.suffix, dtype=torch.int64)
+        input_ids[row, start + positions : sizes[row]] = torch.tensor(
+            request.suffix, dtype=torch.int64
+        )
     padded = min(sizes) < max(sizes)
     mask = torch.arange(max(sizes)) < torch.tensor(sizes).unsqueeze(1) if padded else None
-    logits = model(
+    logits: Tensor = model(
         input_ids.to(device),
         torch.tensor([len(r.prefix) for r in requests], device=device),
         simplex,

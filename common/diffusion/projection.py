@@ -1,7 +1,7 @@
 """Scores to token ids: everything after fusion, and all of it reads only the candidate set.
 
-Candidates of a position are A = {v : s_v >= max s + T log(min_p)}; greedy is T = 0 with the lowest id on ties. Sources:
-SSD-LM section 3.4 (projections), Nguyen et al. 2024 (min-p), Gumbel-max.
+Candidates of a position are A = {v : s_v >= max s + T log(min_p)}; greedy is T = 0 with the lowest
+id on ties. Sources: SSD-LM section 3.4 (projections), Nguyen et al. 2024 (min-p), Gumbel-max.
 """
 
 import math
@@ -14,7 +14,9 @@ from common.diffusion.terms import Decider
 
 
 def greedy(scores: Tensor) -> Tensor:
-    """(batch, positions) int64: the best id, the lowest one on ties, of (batch, positions, V) scores."""
+    """(batch, positions) int64: the best id, the lowest one on ties, of (batch, positions, V)
+    scores.
+    """
     best = scores.amax(-1, keepdim=True)
     ids = torch.arange(scores.shape[-1], device=scores.device)
     return torch.where(scores == best, ids, scores.shape[-1]).amin(-1)
@@ -25,7 +27,8 @@ def project(scores: Tensor, stream: Stream, *, temperature: float, min_p: float)
 
     Args:
         scores: (batch, positions, V) fp32 fused scores, -inf at ids that must not appear.
-        stream: random words of the batch's rows; the token id is the draw, so only candidates cost anything.
+        stream: random words of the batch's rows; the token id is the draw, so only candidates
+            cost anything.
         temperature: 0 for greedy.
         min_p: least probability of a candidate, as a share of the best one's; in (0, 1].
 
@@ -43,7 +46,9 @@ def project(scores: Tensor, stream: Stream, *, temperature: float, min_p: float)
     best = keys.new_full((scores.shape[0] * scores.shape[1],), -torch.inf)
     best = best.scatter_reduce(0, place, keys, "amax")
     winners = torch.where(keys == best[place], ids, scores.shape[-1])
-    chosen = winners.new_full(best.shape, scores.shape[-1]).scatter_reduce(0, place, winners, "amin")
+    chosen = winners.new_full(best.shape, scores.shape[-1]).scatter_reduce(
+        0, place, winners, "amin"
+    )
     return chosen.view(scores.shape[:2])
 
 

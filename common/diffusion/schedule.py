@@ -67,7 +67,8 @@ class TimeWarp:
 
     def at(self, u: np.ndarray) -> np.ndarray:
         """Times at the quantiles u in (0, 1], float64."""
-        return np.interp(u, self.cumulative, self.times)
+        times: np.ndarray = np.interp(u, self.cumulative, self.times)
+        return times
 
     def table(self, steps: int) -> tuple[float, ...]:
         """The time table of a session: 1 = t[0] > t[1] > ... > t[steps - 1] > 0.

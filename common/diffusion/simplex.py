@@ -1,8 +1,9 @@
 """The simplex state, its noise, and the form in which a model reads it.
 
-The published state is x = sqrt(abar) * projection + sqrt(1 - abar) * K * z with K on the estimate's ids and -K
-elsewhere (SSD-LM, section 3.1), and the model reads softmax(x) @ embedding. A state is a few ids and a seed here;
-`model_input` rebuilds what the model reads, densely or as a short weighted bag of embedding rows.
+The published state is x = sqrt(abar) * projection + sqrt(1 - abar) * K * z with K on the estimate's
+ids and -K elsewhere (SSD-LM, section 3.1), and the model reads softmax(x) @ embedding. A state is a
+few ids and a seed here; `model_input` rebuilds what the model reads, densely or as a short weighted
+bag of embedding rows.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,9 @@ class SimplexState:
     t: float
     """Time in (0, 1] from the agreed table; 1 is pure noise."""
     estimate: np.ndarray
-    """(positions, h) int64 projected token ids: h = 0 at step 0, 1 for greedy and sampling; -1 pads multi-hot rows."""
+    """(positions, h) int64 projected token ids: h = 0 at step 0, 1 for greedy and sampling; -1 pads
+    multi-hot rows.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,9 @@ class NoiseForm:
     r: int = 32
 
     def for_vocabulary(self, size: int) -> "NoiseForm":
-        """The form actually used: a small vocabulary (m > size / 8) is cheaper and exact when dense."""
+        """The form actually used: a small vocabulary (m > size / 8) is cheaper and exact when
+        dense.
+        """
         return NoiseForm("dense", 0, 0) if self.name == "extremes" and self.m > size / 8 else self
 
 
@@ -64,15 +69,25 @@ ModelInput = Bag | Tensor
 def stack_estimates(states: Sequence[SimplexState], device: torch.device) -> Tensor:
     """Estimates of a batch as (batch, positions, h) int64, padded with -1 to the largest h."""
     width = max(state.estimate.shape[1] for state in states)
-    rows = [np.pad(s.estimate, ((0, 0), (0, width - s.estimate.shape[1])), constant_values=-1) for s in states]
+    rows = [
+        np.pad(s.estimate, ((0, 0), (0, width - s.estimate.shape[1])), constant_values=-1)
+        for s in states
+    ]
     return torch.from_numpy(np.stack(rows).astype(np.int64)).to(device)
 
 
 def states_input(
-    states: Sequence[SimplexState], *, form: NoiseForm, simplex_value: float, vocabulary_size: int, device: torch.device
+    states: Sequence[SimplexState],
+    *,
+    form: NoiseForm,
+    simplex_value: float,
+    vocabulary_size: int,
+    device: torch.device,
 ) -> ModelInput:
     """What the model reads for a batch of states of one block length."""
-    stream = Stream([s.seed for s in states], [s.block for s in states], [s.step for s in states], device)
+    stream = Stream(
+        [s.seed for s in states], [s.block for s in states], [s.step for s in states], device
+    )
     t = torch.tensor([s.t for s in states], dtype=torch.float64, device=device)
     return model_input(
         stream,
@@ -85,9 +100,15 @@ def states_input(
 
 
 def model_input(
-    stream: Stream, estimate: Tensor, t: Tensor, *, form: NoiseForm, simplex_value: float, vocabulary_size: int
+    stream: Stream,
+    estimate: Tensor,
+    t: Tensor,
+    *,
+    form: NoiseForm,
+    simplex_value: float,
+    vocabulary_size: int,
 ) -> ModelInput:
-    """softmax of the noisy simplex, from ids and counters.
+    """Softmax of the noisy simplex, from ids and counters.
 
     Args:
         stream: random words of the batch's rows.
@@ -103,20 +124,28 @@ def model_input(
     form = form.for_vocabulary(vocabulary_size)
     positions, hot = estimate.shape[1:]
     if form.name == "dense":
-        normals = torch.special.ndtri(uniform(stream.words(Purpose.DENSE_NORMALS, positions, vocabulary_size)))
+        normals = torch.special.ndtri(
+            uniform(stream.words(Purpose.DENSE_NORMALS, positions, vocabulary_size))
+        )
         return dense_input(normals, estimate, t, simplex_value=simplex_value)
     if form.name != "extremes":
         raise ValueError(f"expected noise form 'dense' or 'extremes', got {form.name!r}")
     others = vocabulary_size - (estimate >= 0).sum(-1)
     hot_normals = torch.special.ndtri(uniform(stream.words(Purpose.HOT_NORMALS, positions, hot)))
-    top = largest_normals(uniform(stream.words(Purpose.ORDER_STATISTICS, positions, form.m)), others)
+    top = largest_normals(
+        uniform(stream.words(Purpose.ORDER_STATISTICS, positions, form.m)), others
+    )
     noise_ids = _other_ids(stream.words(Purpose.NOISE_IDS, positions, form.m), estimate, others)
     tail_ids = _other_ids(stream.words(Purpose.TAIL_ROWS, positions, form.r), estimate, others)
-    return extremes_input(estimate, t, hot_normals, top, noise_ids, tail_ids, others, simplex_value=simplex_value)
+    return extremes_input(
+        estimate, t, hot_normals, top, noise_ids, tail_ids, others, simplex_value=simplex_value
+    )
 
 
 def dense_input(normals: Tensor, estimate: Tensor, t: Tensor, *, simplex_value: float) -> Tensor:
-    """The published form: softmax of x with one normal (batch, positions, V) for every vocabulary entry."""
+    """The published form: softmax of x with one normal (batch, positions, V) for every vocabulary
+    entry.
+    """
     signal = alpha_bar(t).view(-1, 1, 1)
     clean = torch.full_like(normals, -simplex_value)
     if estimate.shape[-1]:
@@ -131,15 +160,19 @@ def dense_input(normals: Tensor, estimate: Tensor, t: Tensor, *, simplex_value: 
 def largest_normals(u: Tensor, others: Tensor) -> Tensor:
     """The m largest of `others` standard normals, descending, float64 (batch, positions, m).
 
-    Order statistics of uniforms by the ratio method, in logs: L = cumsum(log(u_i) / (N - i)), z = -ndtri(-expm1(L)).
+    Order statistics of uniforms by the ratio method, in logs: L = cumsum(log(u_i) / (N - i)), z =
+    -ndtri(-expm1(L)).
     """
     left = others.unsqueeze(-1) - torch.arange(u.shape[-1], device=u.device)
     logs = (u.log() / left).cumsum(-1)
-    return -torch.special.ndtri(-torch.expm1(logs))
+    normals: Tensor = -torch.special.ndtri(-torch.expm1(logs))
+    return normals
 
 
 def _other_ids(words: Tensor, hot: Tensor, others: Tensor) -> Tensor:
-    """Words to ids uniform over the ids that are not hot: scale to [0, others), then step past each hot id."""
+    """Words to ids uniform over the ids that are not hot: scale to [0, others), then step past each
+    hot id.
+    """
     ids = (words * others.unsqueeze(-1)) >> 32
     for hot_id in hot.sort(-1).values.unbind(-1):
         ids = ids + ((hot_id.unsqueeze(-1) >= 0) & (ids >= hot_id.unsqueeze(-1))).long()
@@ -157,7 +190,8 @@ def extremes_input(
     *,
     simplex_value: float,
 ) -> Bag:
-    """softmax(x) as hot ids, the largest noise entries, and a tail with the right mean and variance.
+    """softmax(x) as hot ids, the largest noise entries, and a tail with the right mean and
+    variance.
 
     Args:
         hot_ids: (batch, positions, h) int64, -1 for none.
@@ -184,7 +218,9 @@ def extremes_input(
     hot_logits = hot_logits.masked_fill(hot_ids < 0, -torch.inf)
     mass = torch.cat((hot_logits, s * top_normals, log_s1), -1).softmax(-1)
     tail = mass[..., -1:]
-    weights = torch.cat((mass[..., :-1], (tail * spread / max(rows, 1)).expand(*tail.shape[:-1], rows)), -1)
+    weights = torch.cat(
+        (mass[..., :-1], (tail * spread / max(rows, 1)).expand(*tail.shape[:-1], rows)), -1
+    )
     return Bag(
         ids=torch.cat((hot_ids.clamp(min=0), noise_ids, tail_ids), -1),
         weights=weights.float(),

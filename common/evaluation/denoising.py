@@ -1,4 +1,6 @@
-"""Denoising cross-entropy: how well a model restores text at a noise level (a held-out loss, not a likelihood)."""
+"""Denoising cross-entropy: how well a model restores text at a noise level (a held-out loss, not a
+likelihood).
+"""
 
 from collections.abc import Sequence
 
@@ -14,7 +16,8 @@ from common.training.examples import Batch
 
 
 def two_passes(model: SimplexDiffusionLM, batch: Batch, stream: Stream, t: Tensor) -> Tensor:
-    """Logits (scored, V) fp32 at the scored positions, with one extra pass from "none" for self-conditioning.
+    """Logits (scored, V) fp32 at the scored positions, with one extra pass from "none" for self-
+    conditioning.
 
     Args:
         model: in eval mode.
@@ -31,22 +34,31 @@ def two_passes(model: SimplexDiffusionLM, batch: Batch, stream: Stream, t: Tenso
         simplex_value=config.simplex_value,
         vocabulary_size=config.vocab_size,
     )
-    none = conditioning.nothing(*batch.target.shape, device=batch.target.device)
+    none = conditioning.nothing(len(batch.target), batch.target.shape[1], batch.target.device)
     first = model(batch.input_ids, batch.block_start, simplex, t, none, batch.attention_mask).logits
     if config.self_conditioning == SelfConditioning.ESTIMATE:
         condition = conditioning.from_estimate(first.argmax(-1, keepdim=True))
     else:
         condition = conditioning.from_logits(first)
-    return model(
-        batch.input_ids, batch.block_start, simplex, t, condition, batch.attention_mask, positions=batch.scored
+    logits: Tensor = model(
+        batch.input_ids,
+        batch.block_start,
+        simplex,
+        t,
+        condition,
+        batch.attention_mask,
+        positions=batch.scored,
     ).logits
+    return logits
 
 
 @torch.inference_mode()
 def loss_curve(
     model: SimplexDiffusionLM, batches: Sequence[Batch], times: Sequence[float], *, seed: int
 ) -> list[tuple[float, float]]:
-    """Mean cross-entropy a scored token at each time: (t, nats) pairs; the same noise draws at every time."""
+    """Mean cross-entropy a scored token at each time: (t, nats) pairs; the same noise draws at
+    every time.
+    """
     was_training = model.training
     model.eval()
     curve = []
@@ -54,10 +66,17 @@ def loss_curve(
         total, count = 0.0, 0
         for number, batch in enumerate(batches):
             rows = len(batch.target)
-            stream = Stream([seed + number * 1000 + i for i in range(rows)], [0] * rows, [0] * rows, batch.target.device)
+            stream = Stream(
+                [seed + number * 1000 + i for i in range(rows)],
+                [0] * rows,
+                [0] * rows,
+                batch.target.device,
+            )
             t = torch.full((rows,), time, dtype=torch.float64)
             logits = two_passes(model, batch, stream, t)
-            total += torch.nn.functional.cross_entropy(logits, batch.target[batch.scored], reduction="sum").item()
+            total += torch.nn.functional.cross_entropy(
+                logits, batch.target[batch.scored], reduction="sum"
+            ).item()
             count += len(logits)
         curve.append((float(time), total / count))
     model.train(was_training)

@@ -1,4 +1,6 @@
-"""Checkpoints of a run: a model folder, the optimiser's state, and where the run stands. Safetensors and JSON only."""
+"""Checkpoints of a run: a model folder, the optimiser's state, and where the run stands.
+Safetensors and JSON only.
+"""
 
 import json
 import shutil
@@ -7,6 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from common.diffusion.model import SimplexDiffusionLM
 from common.vocabulary import Vocabulary
@@ -31,7 +34,7 @@ def save(
     partial.mkdir(parents=True)
     model.save_pretrained(partial)
     vocabulary.save(partial)
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"{index}.{name}": value for name, value in state.items()}
     save_file(tensors, partial / OPTIMIZER)
@@ -56,7 +59,9 @@ def load(path: Path, model: SimplexDiffusionLM, optimizer: torch.optim.Optimizer
     for key, value in load_file(path / OPTIMIZER).items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
     meta: dict[str, Any] = json.loads((path / STATE).read_text())
     return meta
 
@@ -72,5 +77,9 @@ def forget_metrics_after(folder: Path, step: int) -> None:
     """Drop lines beyond the checkpoint that the run resumes from: those steps are done again."""
     path = folder / METRICS
     if path.is_file():
-        kept = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] <= step]
+        kept = [
+            line
+            for line in path.read_text().splitlines()
+            if line and json.loads(line)["step"] <= step
+        ]
         path.write_text("".join(line + "\n" for line in kept))

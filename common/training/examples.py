@@ -1,7 +1,7 @@
 """Text records to training crops: a block of target tokens with the text around it.
 
-What a model is fed here is what it is asked at inference: prompts, finished blocks before the block, answers that end,
-and sometimes text after the block (infilling).
+What a model is fed here is what it is asked at inference: prompts, finished blocks before the
+block, answers that end, and sometimes text after the block (infilling).
 """
 
 import json
@@ -44,7 +44,9 @@ class Crop:
     target: tuple[int, ...]
     """Block length ids; [END] ends the answer and fills the rest."""
     scored: int
-    """Positions from the first that the loss counts: the answer, its end and a capped amount of padding."""
+    """Positions from the first that the loss counts: the answer, its end and a capped amount of
+    padding.
+    """
     suffix: tuple[int, ...]
 
 
@@ -65,7 +67,9 @@ class Batch:
 
 
 def read_records(path: Path, vocabulary: Vocabulary) -> list[Record]:
-    """Records of a JSONL file: `instruction`, optional `context`, `response`; or `text`. `source` is optional."""
+    """Records of a JSONL file: `instruction`, optional `context`, `response`; or `text`. `source`
+    is optional.
+    """
     rows: list[dict[str, str]] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -77,13 +81,16 @@ def read_records(path: Path, vocabulary: Vocabulary) -> list[Record]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise BadDataError(f"{path}:{number}: expected one JSON object a line: {error}") from error
+            raise BadDataError(
+                f"{path}:{number}: expected one JSON object a line: {error}"
+            ) from error
         if not isinstance(row, dict) or not (
             isinstance(row.get("text"), str)
             or (isinstance(row.get("instruction"), str) and isinstance(row.get("response"), str))
         ):
             raise BadDataError(
-                f'{path}:{number}: expected {{"instruction", "response"}} or {{"text"}} with strings, got {line[:80]!r}'
+                f'{path}:{number}: expected {{"instruction", "response"}} or {{"text"}}, strings, '
+                f"got {line[:80]!r}"
             )
         rows.append(row)
     if not rows:
@@ -98,7 +105,9 @@ def read_records(path: Path, vocabulary: Vocabulary) -> list[Record]:
     ]
 
 
-def crops_of(record: Record, vocabulary: Vocabulary, *, block_length: int, rng: np.random.Generator) -> Iterator[Crop]:
+def crops_of(
+    record: Record, vocabulary: Vocabulary, *, block_length: int, rng: np.random.Generator
+) -> Iterator[Crop]:
     """All blocks of a record, in the forms that inference meets."""
     if record.plain:
         yield from _continuations(record.response, vocabulary, block_length, rng)
@@ -110,7 +119,9 @@ def crops_of(record: Record, vocabulary: Vocabulary, *, block_length: int, rng: 
         yield _gap(record.response, before, vocabulary, block_length, rng)
         return
     for start in range(0, min(len(record.response) + 1, LONGEST_FINISHED + 1), block_length):
-        yield _block((*before, *record.response[:start]), record.response[start:], vocabulary, block_length)
+        yield _block(
+            (*before, *record.response[:start]), record.response[start:], vocabulary, block_length
+        )
 
 
 def _block(prefix: Sequence[int], rest: Sequence[int], vocabulary: Vocabulary, length: int) -> Crop:
@@ -119,7 +130,11 @@ def _block(prefix: Sequence[int], rest: Sequence[int], vocabulary: Vocabulary, l
 
 
 def _gap(
-    text: Sequence[int], before: Sequence[int], vocabulary: Vocabulary, length: int, rng: np.random.Generator
+    text: Sequence[int],
+    before: Sequence[int],
+    vocabulary: Vocabulary,
+    length: int,
+    rng: np.random.Generator,
 ) -> Crop:
     gap = int(rng.integers(8, min(length, len(text) - 8) + 1))
     start = int(rng.integers(0, min(len(text) - gap, LONGEST_FINISHED)))
@@ -148,10 +163,11 @@ def epoch_batches(
     seed: int,
     epoch: int,
 ) -> list[list[Crop]]:
-    """The batches of an epoch, a pure function of its arguments, so that a resumed run meets the same ones.
+    """The batches of an epoch, a pure function of its arguments, so that a resumed run meets the
+    same ones.
 
-    `shares` gives the number of passes an epoch makes over a source (default 1; .5 takes each record every other time).
-    Crops of similar length share a batch.
+    `shares` gives the number of passes an epoch makes over a source (default 1; .5 takes each
+    record every other time). Crops of similar length share a batch.
     """
     rng = np.random.default_rng([seed, epoch])
     crops: list[Crop] = []
@@ -160,15 +176,20 @@ def epoch_batches(
         for _ in range(int(share) + int(rng.random() < share % 1)):
             length = block_length // 2 if rng.random() < SHORT_BLOCK_SHARE else block_length
             crops.extend(crops_of(record, vocabulary, block_length=length, rng=rng))
-    rng.shuffle(crops)  # type: ignore[arg-type]
+    rng.shuffle(crops)
     batches: list[list[Crop]] = []
     window = 64 * batch_size
     for start in range(0, len(crops), window):
-        part = sorted(crops[start : start + window], key=lambda c: (len(c.target), len(c.prefix) + len(c.suffix)))
+        part = sorted(
+            crops[start : start + window],
+            key=lambda c: (len(c.target), len(c.prefix) + len(c.suffix)),
+        )
         for length in (block_length // 2, block_length):
             same = [c for c in part if len(c.target) == length]
-            batches.extend(same[i : i + batch_size] for i in range(0, len(same) - batch_size + 1, batch_size))
-    rng.shuffle(batches)  # type: ignore[arg-type]
+            batches.extend(
+                same[i : i + batch_size] for i in range(0, len(same) - batch_size + 1, batch_size)
+            )
+    rng.shuffle(batches)
     return batches
 
 
@@ -183,7 +204,9 @@ def collate(crops: Sequence[Crop], vocabulary: Vocabulary) -> Batch:
     padded = min(sizes) < max(sizes)
     return Batch(
         input_ids=input_ids,
-        attention_mask=torch.arange(max(sizes)) < torch.tensor(sizes).unsqueeze(1) if padded else None,
+        attention_mask=torch.arange(max(sizes)) < torch.tensor(sizes).unsqueeze(1)
+        if padded
+        else None,
         block_start=torch.tensor([len(c.prefix) for c in crops]),
         target=torch.tensor([c.target for c in crops]),
         scored=torch.arange(block) < torch.tensor([c.scored for c in crops]).unsqueeze(1),

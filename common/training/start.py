@@ -1,6 +1,9 @@
-"""Where a model starts: pretrained encoder layers with a trimmed vocabulary, or small random layers under its embeddings."""
+"""Where a model starts: pretrained encoder layers with a trimmed vocabulary, or small random layers
+under its embeddings.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -23,7 +26,7 @@ def rows_for(vocabulary: Vocabulary, source: Tokenizer, table: Tensor) -> Tensor
     return table[torch.tensor(ids)].clone()
 
 
-def from_encoder(folder: Path, vocabulary: Vocabulary, **config: object) -> SimplexDiffusionLM:
+def from_encoder(folder: Path, vocabulary: Vocabulary, **config: Any) -> SimplexDiffusionLM:
     """A model around the pretrained encoder in `folder`, its vocabulary cut down to ours."""
     source = Tokenizer.from_file(str(folder / "tokenizer.json"))
     encoder = AutoModel.from_pretrained(folder, dtype=torch.float32)
@@ -33,7 +36,9 @@ def from_encoder(folder: Path, vocabulary: Vocabulary, **config: object) -> Simp
         "attention_probs_dropout_prob": 0.0,
     }
     model = SimplexDiffusionLM(
-        SimplexDiffusionConfig(backbone=backbone, fingerprint=vocabulary.fingerprint.hex(), **config)
+        SimplexDiffusionConfig(
+            backbone=backbone, fingerprint=vocabulary.fingerprint.hex(), **config
+        )
     )
     rows = rows_for(vocabulary, source, encoder.get_input_embeddings().weight.detach())
     weights = {k: v for k, v in encoder.state_dict().items() if not k.startswith("pooler.")}
@@ -43,9 +48,16 @@ def from_encoder(folder: Path, vocabulary: Vocabulary, **config: object) -> Simp
 
 
 def small(
-    folder: Path, vocabulary: Vocabulary, *, width: int, layers: int, heads: int, dropout: float, **config: object
+    folder: Path,
+    vocabulary: Vocabulary,
+    *,
+    width: int,
+    layers: int,
+    heads: int,
+    dropout: float,
+    **config: Any,
 ) -> SimplexDiffusionLM:
-    """A small model with random layers; its embedding is the pretrained one's principal components."""
+    """A small model with random layers and the pretrained embedding's principal components."""
     source = Tokenizer.from_file(str(folder / "tokenizer.json"))
     encoder = AutoModel.from_pretrained(folder, dtype=torch.float32)
     backbone = BertConfig(
@@ -60,7 +72,9 @@ def small(
         type_vocab_size=1,
     )
     model = SimplexDiffusionLM(
-        SimplexDiffusionConfig(backbone=backbone, fingerprint=vocabulary.fingerprint.hex(), **config)
+        SimplexDiffusionConfig(
+            backbone=backbone, fingerprint=vocabulary.fingerprint.hex(), **config
+        )
     )
     rows = rows_for(vocabulary, source, encoder.get_input_embeddings().weight.detach())
     centred = rows - rows.mean(0)

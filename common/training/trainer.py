@@ -1,6 +1,8 @@
-"""The training loop: times where the loss falls, self-conditioning in half of the steps, exact resume after a kill.
+"""The training loop: times where the loss falls, self-conditioning in half of the steps, exact
+resume after a kill.
 
-Every random choice of step n is a function of (seed, n), so a checkpoint needs no generator state. Sources: SSD-LM
+Every random choice of step n is a function of (seed, n), so a checkpoint needs no generator state.
+Sources: SSD-LM
 section 3.3 (loss), Analog Bits (self-conditioning), CDCD section 4.2 (time warping).
 """
 
@@ -79,9 +81,11 @@ class Progress:
 
 
 def native_bf16(device: torch.device) -> bool:
-    """Whether bf16 products are faster than fp32 here; without the instructions they are several times slower."""
+    """Whether bf16 products are faster than fp32 here; without the instructions they are several
+    times slower.
+    """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -100,12 +104,20 @@ class Trainer:
         clock: Callable[[], float] = time.monotonic,
     ):
         """Prepare the run in `folder`; continues from its newest checkpoint when there is one."""
-        self.model, self.vocabulary, self.config, self.folder = model.train(), vocabulary, config, folder
+        self.model, self.vocabulary, self.config, self.folder = (
+            model.train(),
+            vocabulary,
+            config,
+            folder,
+        )
         self._records, self._clock = records, clock
         matrices = [p for p in model.parameters() if p.ndim >= 2]
         others = [p for p in model.parameters() if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            [
+                {"params": matrices, "weight_decay": config.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
             lr=config.learning_rate,
             betas=(0.9, 0.98),
         )
@@ -115,7 +127,9 @@ class Trainer:
         self._first_step_of_epoch = 0
         self._held_out = self._fixed_batches(held_out)
         self._autocast = native_bf16(model.device)
-        torch.set_flush_denormal(True)  # gradients of sure tokens underflow, and denormals are ten times slower
+        torch.set_flush_denormal(
+            True
+        )  # gradients of sure tokens underflow, and denormals are ten times slower
         state = checkpoints.newest(folder)
         if state is not None:
             self._resume(state)
@@ -123,10 +137,19 @@ class Trainer:
     def _fixed_batches(self, records: Sequence[Record]) -> list[Batch]:
         length = self.model.config.block_length
         batches = epoch_batches(
-            records, self.vocabulary, shares={}, block_length=length, batch_size=self.config.batch_size, seed=17, epoch=0
+            records,
+            self.vocabulary,
+            shares={},
+            block_length=length,
+            batch_size=self.config.batch_size,
+            seed=17,
+            epoch=0,
         )
         full = [b for b in batches if len(b[0].target) == length]
-        return [collate(b, self.vocabulary) for b in full[: max(1, self.config.held_out // self.config.batch_size)]]
+        return [
+            collate(b, self.vocabulary)
+            for b in full[: max(1, self.config.held_out // self.config.batch_size)]
+        ]
 
     def _resume(self, path: Path) -> None:
         meta = checkpoints.load(path, self.model, self.optimizer)
@@ -160,7 +183,9 @@ class Trainer:
         config, n = self.config, self.steps_done
         batch = self._next_batch()
         rng = np.random.default_rng([config.seed, 1, n])
-        torch.manual_seed(int(rng.integers(2**62)))  # dropout is torch's; everything else is passed in
+        torch.manual_seed(
+            int(rng.integers(2**62))
+        )  # dropout is torch's; everything else is passed in
         for group in self.optimizer.param_groups:
             group["lr"] = config.rate(n)
         loss = self._loss(batch, rng)
@@ -172,7 +197,9 @@ class Trainer:
         curve = self._measure() if self._due(config.evaluate_every) else None
         self.seconds += self._clock() - began
         tokens = int(batch.scored.sum())
-        progress = Progress(self.steps_done, loss.item(), config.rate(n), tokens, self.seconds, curve)
+        progress = Progress(
+            self.steps_done, loss.item(), config.rate(n), tokens, self.seconds, curve
+        )
         checkpoints.append_metrics(self.folder, asdict(progress))
         if self._due(config.save_every):
             self.save()
@@ -188,7 +215,8 @@ class Trainer:
 
     def _loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         rows = len(batch.target)
-        # One quantile in each of `rows` equal parts, so that a batch covers the noise levels evenly.
+        # One quantile in each of `rows` equal parts, so that a batch covers the noise levels
+        # evenly.
         quantiles = (rng.permutation(rows) + rng.random(rows)) / rows
         t = torch.from_numpy(self.model.config.warp.at(quantiles)).clamp(min=1e-3)
         seeds = [int(s) for s in rng.integers(2**63, size=rows)]
@@ -207,13 +235,19 @@ class Trainer:
         return torch.nn.functional.cross_entropy(logits, batch.target[batch.scored])
 
     @torch.no_grad()
-    def _condition(self, batch: Batch, t: Tensor, seeds: list[int], rng: np.random.Generator) -> Bag:
-        """Nothing in half of the steps; else the model's own prediction, at the same state or at an earlier one."""
-        none = conditioning.nothing(*batch.target.shape, device=batch.target.device)
+    def _condition(
+        self, batch: Batch, t: Tensor, seeds: list[int], rng: np.random.Generator
+    ) -> Bag:
+        """Nothing in half of the steps; else the model's own prediction, at the same state or at an
+        earlier one.
+        """
+        none = conditioning.nothing(len(batch.target), batch.target.shape[1], batch.target.device)
         if rng.random() < 0.5:
             return none
         earlier = rng.random() < 0.5
-        before = (t + torch.from_numpy(rng.random(len(t)) * OLDER_BY)).clamp(max=1.0) if earlier else t
+        before = (
+            (t + torch.from_numpy(rng.random(len(t)) * OLDER_BY)).clamp(max=1.0) if earlier else t
+        )
         simplex = self._noisy(batch, before, seeds, step=int(earlier))
         logits = self.model(
             batch.input_ids, batch.block_start, simplex, before, none, batch.attention_mask

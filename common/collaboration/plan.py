@@ -1,0 +1,99 @@
+"""From the terms of a session to its plan: the one path that the server and the embedded run share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from common.diffusion.denoise import Plan
+from common.diffusion.terms import SelfConditioning
+from common.errors import BadDataError
+
+if TYPE_CHECKING:
+    from common.diffusion.model import SimplexDiffusionConfig
+    from common.vocabulary import Vocabulary
+
+
+class Terms(Protocol):
+    """What both sides agreed on, as far as the method needs it; units as in the wire's settings."""
+
+    @property
+    def block_length(self) -> int:
+        """Positions that are generated together."""
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps of a block."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest answer, in tokens."""
+
+    @property
+    def temperature(self) -> float:
+        """Sampling temperature; 0 is greedy."""
+
+    @property
+    def min_p(self) -> float:
+        """Least probability of a candidate as a share of the best one's."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of all noise, uint64."""
+
+    @property
+    def self_conditioning(self) -> SelfConditioning:
+        """What the models condition on beside the state."""
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the longest answer."""
+
+
+def plan_for(
+    config: SimplexDiffusionConfig,
+    vocabulary: Vocabulary,
+    terms: Terms,
+    *,
+    prompt: str,
+    suffix: str = "",
+) -> Plan:
+    """The plan of a generation with the large model; nothing of the prompt is ever cut.
+
+    Args:
+        config: the large model's configuration.
+        vocabulary: the pair's vocabulary.
+        terms: what was agreed.
+        prompt: public text that the answer follows.
+        suffix: public text that follows the answer.
+
+    Raises:
+        BadDataError: the prompt is empty, or does not fit the model together with the answer.
+    """
+    ids = vocabulary.encode(prompt).ids
+    if not ids:
+        raise BadDataError(
+            "the prompt is empty: expected some text", remedy="Write a question or an instruction"
+        )
+    prefix = vocabulary.prompt_ids(ids)
+    after = vocabulary.suffix_ids(vocabulary.encode(suffix).ids)
+    answer = terms.blocks * terms.block_length
+    need = len(prefix) + answer + len(after)
+    if need > config.max_positions:
+        raise BadDataError(
+            f"prompt, answer and suffix: expected to fit the large model's {config.max_positions} "
+            f"positions, got {len(prefix)} + {answer} + {len(after)}",
+            remedy="Shorten the prompt, or ask for a shorter answer",
+        )
+    return Plan(
+        prefix=prefix,
+        suffix=after,
+        times=config.warp.table(terms.steps),
+        block_length=terms.block_length,
+        max_tokens=terms.max_tokens,
+        temperature=terms.temperature,
+        min_p=terms.min_p,
+        seed=terms.seed,
+        end=vocabulary.end,
+        forbidden=vocabulary.forbidden,
+        self_conditioning=terms.self_conditioning,
+    )

@@ -1,0 +1,119 @@
+"""Settings of the programs: command line > environment > TOML file > default; frozen, misspelt keys refused."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import platformdirs
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from common.errors import UsageError
+
+
+class ProgramSettings(BaseSettings):
+    """Base of both programs' settings. Secrets are given as paths of files, never as values."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` passes: it reads the sources itself, in their one order."""
+        return (init_settings,)
+
+
+_Settings = TypeVar("_Settings", bound=ProgramSettings)
+
+
+def config_folder() -> Path:
+    """Where goliath.toml and david.toml are looked for."""
+    return platformdirs.user_config_path("goliath-david")
+
+
+def load(
+    kind: type[_Settings], *, program: str, given: Mapping[str, Any], file: Path | None = None
+) -> _Settings:
+    """The effective settings.
+
+    Args:
+        kind: the program's settings class.
+        program: "goliath" or "david"; names the file in the configuration folder.
+        given: what the command line said; None means that it said nothing.
+        file: the TOML file to read instead of the one in the configuration folder.
+
+    Raises:
+        UsageError: a file that is missing or no TOML, an unknown key, a value out of range.
+    """
+    table = _read(_file(program, file))
+    named = {key: value for key, value in given.items() if value is not None}
+    try:
+        return kind(**{**table, **EnvSettingsSource(kind)(), **named})
+    except ValidationError as error:
+        prefix = kind.model_config.get("env_prefix", "")
+        raise UsageError(
+            f"settings: {'; '.join(_told(one) for one in error.errors())}",
+            remedy=f"Look at the option of that name, at the variables {prefix}*, and at "
+            f"{_file(program, file) or config_folder() / f'{program}.toml'}",
+        ) from error
+
+
+def describe(settings: ProgramSettings) -> str:
+    """Effective settings as TOML; what is not set is a comment."""
+    lines = []
+    for name, value in settings.model_dump(mode="json").items():
+        lines.append(f"# {name} is not set" if value is None else f"{name} = {_toml(value)}")
+    return "\n".join(lines)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text) + '"'
+
+
+def _told(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"]) or "values"
+    if error["type"] == "extra_forbidden":
+        return f"{name} is no setting"
+    return (
+        f"{name}: {error['msg'].removeprefix('Value error, ')}, got {str(error['input'])[:100]!r}"
+    )
+
+
+def _file(program: str, file: Path | None) -> Path | None:
+    if file is not None:
+        return file
+    usual = config_folder() / f"{program}.toml"
+    return usual if usual.is_file() else None
+
+
+def _read(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the settings in {file}: {error.strerror}",
+            remedy="Give --config the path of a TOML file",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{file} is not TOML: {error}", remedy="Lines look like: steps = 32"
+        ) from error

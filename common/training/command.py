@@ -1,0 +1,163 @@
+"""The command `train`, the same for both programs but for what it starts from."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from common.console import note, print_json
+from common.errors import UsageError
+
+
+def _shares(values: list[str]) -> dict[str, float]:
+    shares = {}
+    for value in values:
+        source, _, number = value.partition("=")
+        try:
+            shares[source] = float(number)
+        except ValueError:
+            raise UsageError(
+                f"expected SOURCE=PASSES, got {value!r}", remedy="For example --share wiki=2"
+            ) from None
+    return shares
+
+
+def _reporter(steps: int, *, as_json: bool) -> Callable[[Any], None]:
+    """Progress as JSON lines, as a live bar on a terminal, or as a line every 20 steps."""
+    if as_json:
+        return lambda p: print_json({"type": "progress", **asdict(p)})
+
+    def line(p: Any) -> None:
+        if p.step % 20 == 0 or p.curve:
+            left = p.seconds / max(p.step, 1) * (steps - p.step)
+            note(
+                f"step {p.step}/{steps}  loss {p.loss:.3f}  rate {p.rate:.1e}  "
+                f"{left / 60:.0f} min left"
+            )
+        if p.curve:
+            note("  held-out loss by t: " + "  ".join(f"{t:g}: {loss:.2f}" for t, loss in p.curve))
+
+    if not sys.stderr.isatty():
+        return line
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    task = bar.add_task("training", total=steps)
+    bar.start()
+
+    def live(p: Any) -> None:
+        bar.update(task, completed=p.step, description=f"loss {p.loss:.3f}")
+        if p.curve:
+            bar.console.print(
+                "held-out loss by t: " + "  ".join(f"{t:g}: {loss:.2f}" for t, loss in p.curve)
+            )
+        if p.step == steps:
+            bar.stop()
+
+    return live
+
+
+def make_train(default_start: str) -> Callable[..., None]:
+    """The command, with the model that it starts from by default."""
+
+    def train(
+        data: Annotated[
+            list[Path],
+            typer.Argument(
+                help='JSONL: {"instruction", "context"?, "response"} or {"text"} a line. Required.'
+            ),
+        ],
+        held_out: Annotated[
+            Path,
+            typer.Option(
+                "--held-out", help="JSONL file for the held-out loss; never trained on. Required."
+            ),
+        ],
+        out: Annotated[
+            Path,
+            typer.Option("--out", help="Folder of the run; an interrupted run goes on. Required."),
+        ],
+        start: Annotated[
+            str, typer.Option(help="Model (name or folder), or encoder folder, to start from.")
+        ] = default_start,
+        vocabulary: Annotated[
+            str | None,
+            typer.Option(
+                help="Model whose tokenizer an encoder takes on. Default: the start's own."
+            ),
+        ] = None,
+        width: Annotated[
+            int,
+            typer.Option(help="Hidden size of a new small model. Default 0: none is made."),
+        ] = 0,
+        layers: Annotated[int, typer.Option(help="Layers of a new small model.")] = 3,
+        heads: Annotated[int, typer.Option(help="Attention heads of a new small model.")] = 4,
+        dropout: Annotated[
+            float, typer.Option(help="Dropout of a new small model, a share from 0 to 1.")
+        ] = 0.0,
+        steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")] = 2000,
+        batch_size: Annotated[int, typer.Option("--batch", min=1, help="Blocks a step.")] = 24,
+        rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 4e-4,
+        seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+        share: Annotated[
+            list[str] | None,
+            typer.Option(help="SOURCE=PASSES an epoch makes over a source. Default: 1 each."),
+        ] = None,
+        evaluate_every: Annotated[
+            int, typer.Option(min=1, help="Steps between held-out curves.")
+        ] = 500,
+        save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 250,
+        device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+        threads: Annotated[
+            int, typer.Option(help="Threads of a CPU. Default 0: torch's choice.")
+        ] = 0,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="One object a line on stdout. Default: off.")
+        ] = False,
+    ) -> None:
+        """Train a model, or go on training one. Ctrl-C saves a checkpoint; the same command resumes
+        from it.
+        """
+        import torch
+
+        from common.training.run import Run, Shape
+        from common.training.run import train as run_training
+        from common.training.trainer import TrainingConfig
+
+        if threads:
+            torch.set_num_threads(threads)
+        config = TrainingConfig(
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=rate,
+            seed=seed,
+            shares=_shares(share or []),
+            evaluate_every=evaluate_every,
+            save_every=save_every,
+        )
+        shape = Shape(width, layers, heads, dropout) if width else None
+        run = Run(data, held_out, out, start, vocabulary, shape)
+        report = _reporter(steps, as_json=as_json)
+        folder = run_training(run, config, device=device, report=report)
+        if as_json:
+            print_json({"type": "trained", "model": str(folder)})
+        else:
+            note(f"trained: {folder}")
+
+    return train

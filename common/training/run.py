@@ -1,0 +1,140 @@
+"""A training run from files to a model folder: start, vocabulary, data, loop, export."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common import models
+from common.diffusion.model import SimplexDiffusionLM
+from common.errors import BadModelError, UsageError
+from common.training import start
+from common.training.examples import Record, read_records
+from common.training.export import export
+from common.training.trainer import Progress, Trainer, TrainingConfig
+from common.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A new small model; its embedding comes from the start's principal components."""
+
+    width: int
+    layers: int
+    heads: int
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What to train, on what, from what, into where."""
+
+    data: Sequence[Path]
+    """JSONL files of training records."""
+    held_out: Path
+    """JSONL file that the held-out curve is measured on; never trained on."""
+    out: Path
+    """Folder of the run: checkpoints, metrics.jsonl, and `model` when it is done."""
+    start: str
+    """A model of this project (name or folder), or a folder with a transformers encoder and its
+    tokenizer.json.
+    """
+    vocabulary: str | None = None
+    """Model or folder whose tokenizer.json is used; None for the start's own."""
+    shape: Shape | None = None
+    """None to train the start's own layers."""
+    model_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Entries of the model's config for a new model, such as block_length or self_conditioning."""
+
+
+def _vocabulary_of(name: str) -> Vocabulary:
+    folder = Path(name) if Path(name).is_dir() else models.find(name).folder
+    return Vocabulary.load(folder)
+
+
+def begin(run: Run, *, device: str) -> tuple[SimplexDiffusionLM, Vocabulary]:
+    """The model and vocabulary that a run starts from.
+
+    Raises:
+        BadModelError: the start cannot be read.
+        UsageError: an encoder was given without a vocabulary, or a model of ours with another one.
+    """
+    folder = Path(run.start)
+    if folder.is_dir() and not models.is_simplex_model(folder):
+        if run.vocabulary is None:
+            raise UsageError(
+                f"{run.start} is an encoder, so the vocabulary of the new model must be given",
+                remedy="Add --vocabulary with the model that this one shall pair with",
+            )
+        vocabulary = _vocabulary_of(run.vocabulary)
+        try:
+            if run.shape is None:
+                model = start.from_encoder(folder, vocabulary, **run.model_settings)
+            else:
+                shape = run.shape
+                model = start.small(
+                    folder,
+                    vocabulary,
+                    width=shape.width,
+                    layers=shape.layers,
+                    heads=shape.heads,
+                    dropout=shape.dropout,
+                    **run.model_settings,
+                )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise BadModelError(
+                f"the encoder in {folder} cannot be read: {error}", remedy="Check the folder"
+            ) from error
+        return models.placed(model, device), vocabulary
+    model, vocabulary = models.load(run.start, device=device)
+    if (
+        run.vocabulary is not None
+        and _vocabulary_of(run.vocabulary).fingerprint != vocabulary.fingerprint
+    ):
+        raise UsageError(
+            f"{run.start} has a vocabulary of its own, not that of {run.vocabulary}",
+            remedy="Leave --vocabulary out, or start from an encoder",
+        )
+    if run.shape is not None or run.model_settings:
+        raise UsageError(
+            f"{run.start} is a trained model: its shape and settings stay",
+            remedy="Leave the shape and model options out, or start from an encoder",
+        )
+    return model, vocabulary
+
+
+def train(
+    run: Run,
+    config: TrainingConfig,
+    *,
+    device: str = "cpu",
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Path:
+    """Train to the end, resuming from the run's newest checkpoint; gives the folder of the finished
+    model.
+
+    An interrupt (KeyboardInterrupt) between steps saves a checkpoint and goes on upwards.
+    """
+    torch.manual_seed(config.seed)
+    model, vocabulary = begin(run, device=device)
+    records: list[Record] = [
+        record for path in run.data for record in read_records(path, vocabulary)
+    ]
+    trainer = Trainer(
+        model,
+        vocabulary,
+        config,
+        records=records,
+        held_out=read_records(run.held_out, vocabulary),
+        folder=run.out,
+    )
+    try:
+        while trainer.steps_done < config.steps:
+            report(trainer.step())
+    except KeyboardInterrupt:
+        trainer.optimizer.zero_grad(set_to_none=True)
+        trainer.save()
+        raise
+    return export(trainer.model, vocabulary, run.out / "model")
