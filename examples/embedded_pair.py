@@ -1,0 +1,50 @@
+"""Run a Goliath and a David in one process: no server, the same answer.
+
+    python examples/embedded_pair.py "How do I make pancakes?" --weight 0.5
+
+Each model is a folder, or a name that `goliath models` lists. The context is read by David alone.
+"""
+
+import argparse
+from dataclasses import replace
+
+from common.collaboration.contributor import Contributor, Voicing
+from common.collaboration.local import LocalDavid, run_local
+from common.collaboration.plan import plan_for
+from common.diffusion.terms import SelfConditioning
+from common.fit import check_process, check_vocabulary, default_settings, process_of
+from common.models import DEFAULT_DAVID, DEFAULT_GOLIATH, load
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("prompt")
+    parser.add_argument("--goliath", default=DEFAULT_GOLIATH, help="model (default: %(default)s)")
+    parser.add_argument("--david", default=DEFAULT_DAVID, help="model (default: %(default)s)")
+    parser.add_argument("--context", default="", help="private text (default: none)")
+    parser.add_argument("--weight", type=float, default=0.5, help="0 to 1 (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=32, help="for a block (default: %(default)s)")
+    options = parser.parse_args()
+
+    goliath, vocabulary = load(options.goliath)
+    david, david_vocabulary = load(options.david)
+    check_vocabulary(vocabulary.fingerprint, david_vocabulary.fingerprint)
+    check_process(process_of(goliath.config), process_of(david.config))
+
+    terms = replace(default_settings(goliath.config), steps=options.steps)
+    plan = plan_for(goliath.config, vocabulary, terms, prompt=options.prompt)
+    contributor = Contributor(
+        david,
+        vocabulary,
+        prompt=options.prompt,
+        context=options.context,
+        voicing=Voicing(),
+        self_conditioning=SelfConditioning(david.config.self_conditioning),
+        answer_length=plan.blocks * plan.block_length,
+    )
+    result = run_local(plan, goliath, {"david": LocalDavid(contributor, options.weight)})
+    print(vocabulary.decode(result.ids))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The examples run, with the options that their docstrings show."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import save_tiny
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PROMPT = "how do i make a cake?"
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pair")
+    return str(save_tiny(root / "goliath", seed=1)), str(save_tiny(root / "david", seed=2))
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def run_example(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        capsys.readouterr()
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run_example
+
+
+def embedded(run, pair, *more):
+    names = ("--goliath", pair[0], "--david", pair[1])
+    return run("embedded_pair.py", PROMPT, *names, "--steps", "4", *more)
+
+
+def test_embedded_pair_answers_and_weight_matters(run, pair):
+    alone, together = embedded(run, pair, "--weight", "0"), embedded(run, pair, "--weight", "0.5")
+    assert alone.strip()
+    assert together.strip()
+    assert alone != together
+
+
+def test_embedded_pair_shows_the_context_to_david_alone(run, pair):
+    context = ("--context", "flour, sugar, butter")
+    alone = embedded(run, pair, "--weight", "0")
+    assert embedded(run, pair, "--weight", "0", *context) == alone
+    assert embedded(run, pair, "--weight", "1", *context) != embedded(run, pair, "--weight", "1")
+
+
+def test_own_contributor_puts_its_words_into_the_answer(run, pair):
+    common = (PROMPT, "--goliath", pair[0], "--steps", "4", "--words", "butter")
+    assert "butter" not in run("own_contributor.py", *common, "--weight", "0").lower()
+    assert "butter" in run("own_contributor.py", *common, "--weight", "0.9").lower()
+
+
+def test_watch_steps_prints_every_step_and_the_answer(run, pair):
+    lines = run("watch_steps.py", PROMPT, "--model", pair[0], "--steps", "4").splitlines()
+    steps = [line for line in lines if line.startswith("step ")]
+    assert [int(line.split()[1]) for line in steps] == [0, 1, 2, 3]
+    assert steps[0].endswith("...")
+    assert lines[-1].startswith("answer  ")
+    assert len(lines[-1]) > len("answer  ")
+
+
+def test_examples_are_short_and_say_how_to_run_them():
+    examples = sorted(EXAMPLES.glob("*.py"))
+    assert examples
+    for example in examples:
+        text = example.read_text(encoding="utf-8")
+        assert len(text.splitlines()) < 60, example.name
+        assert f"python examples/{example.name} " in text.split('"""')[1], example.name
