@@ -1,11 +1,14 @@
 """The examples run, with the options that their docstrings show."""
 
+import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from common.errors import ExitCode
 from tests.tiny import save_tiny
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -27,6 +30,21 @@ def run(monkeypatch, capsys):
         return capsys.readouterr().out
 
     return run_example
+
+
+@pytest.fixture(scope="module")
+def server(pair):
+    command = "from goliath_server.cli import main; main()"
+    listen = ("--listen", "127.0.0.1:0", "--insecure", "--json", "--threads", "1")
+    with subprocess.Popen(
+        [sys.executable, "-c", command, "serve", pair[0], *listen],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield json.loads(process.stdout.readline())["address"]
+        finally:
+            process.terminate()
 
 
 def embedded(run, pair, *more):
@@ -61,6 +79,18 @@ def test_watch_steps_prints_every_step_and_the_answer(run, pair):
     assert steps[0].endswith("...")
     assert lines[-1].startswith("answer  ")
     assert len(lines[-1]) > len("answer  ")
+
+
+def test_client_gets_its_answer_from_the_server(run, pair, server):
+    mine = ("--goliath", server, "--david", pair[1], "--context", "flour", "--steps", "4")
+    assert run("client_over_grpc.py", PROMPT, *mine).strip()
+
+
+def test_client_says_that_nobody_is_there(run, pair, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run("client_over_grpc.py", PROMPT, "--goliath", "127.0.0.1:9", "--david", pair[1])
+    assert ended.value.code == ExitCode.UNREACHABLE
+    assert "127.0.0.1:9" in capsys.readouterr().err
 
 
 def test_examples_are_short_and_say_how_to_run_them():
