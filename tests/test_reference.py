@@ -1,0 +1,238 @@
+"""The fast path against the readable reference."""
+
+import itertools
+import json
+
+import pytest
+import torch
+
+from common import models
+from common.collaboration.contribution import Codec
+from common.collaboration.contributor import Contributor, Voicing
+from common.collaboration.local import LocalDavid, run_local
+from common.diffusion import conditioning
+from common.diffusion.denoise import Plan, Predict
+from common.diffusion.philox import Purpose, Stream, uniform
+from common.diffusion.predict import predict
+from common.diffusion.schedule import TimeWarp
+from common.diffusion.simplex import SimplexState, dense_input, extremes_input
+from common.diffusion.terms import SelfConditioning
+from tests import reference
+from tests.tiny import tiny_model, tiny_vocabulary
+
+CPU = torch.device("cpu")
+VOCABULARY = tiny_vocabulary()
+PROMPT = "how do i make soup?"
+CONTEXT = "heat the oil in a pan. add salt."
+BLOCK, STEPS, SEED = 12, 6, 2**63 + 12345
+PREFIX = VOCABULARY.prompt_ids(VOCABULARY.encode(PROMPT).ids)
+PRIVATE = VOCABULARY.prompt_ids(VOCABULARY.encode(PROMPT).ids, VOCABULARY.encode(CONTEXT).ids)
+
+
+@pytest.fixture(scope="module")
+def members():
+    return [
+        tiny_model(VOCABULARY, seed=seed, noise_form="dense", block_length=BLOCK)
+        for seed in (1, 2, 3)
+    ]
+
+
+def words(purpose: Purpose, block: int, step: int) -> torch.Tensor:
+    stream = Stream([SEED], [block], [step], CPU)
+    return uniform(stream.words(purpose, BLOCK, VOCABULARY.size))[0]
+
+
+def normals(block: int, step: int) -> torch.Tensor:
+    return torch.special.ndtri(words(Purpose.DENSE_NORMALS, block, step))
+
+
+def gumbels(block: int, step: int) -> torch.Tensor:
+    return -(-words(Purpose.GUMBEL, block, step).log()).log()
+
+
+def plan(*, blocks: int, temperature: float, own: bool, endless: bool, suffix=()) -> Plan:
+    return Plan(
+        prefix=PREFIX,
+        suffix=VOCABULARY.suffix_ids(suffix),
+        times=TimeWarp.from_curve().table(STEPS),
+        block_length=BLOCK,
+        max_tokens=blocks * BLOCK,
+        temperature=temperature,
+        min_p=0.05,
+        seed=SEED,
+        end=VOCABULARY.end,
+        forbidden=(*VOCABULARY.forbidden, *([VOCABULARY.end] if endless else [])),
+        self_conditioning=SelfConditioning.OWN if own else SelfConditioning.ESTIMATE,
+    )
+
+
+def slow(agreed: Plan, core, davids) -> list[int]:
+    return reference.generate(
+        reference.Member(core, PREFIX, 0.0),
+        davids,
+        normals=normals,
+        gumbels=gumbels,
+        times=agreed.times,
+        blocks=agreed.blocks,
+        k=core.config.simplex_value,
+        temperature=agreed.temperature,
+        min_p=agreed.min_p,
+        forbidden=agreed.forbidden,
+        end=agreed.end,
+        self_conditioning=agreed.self_conditioning.value,
+        suffix=agreed.suffix,
+    )
+
+
+def fast(agreed: Plan, core, davids) -> list[int]:
+    local = {}
+    for i, david in enumerate(davids):
+        contributor = Contributor(
+            david.model,
+            VOCABULARY,
+            prompt=PROMPT,
+            suffix="then serve" if agreed.suffix else "",
+            context=CONTEXT if david.prompt == PRIVATE else "",
+            voicing=Voicing(contrast=david.contrast, codec=Codec.DENSE),
+            self_conditioning=agreed.self_conditioning,
+            answer_length=agreed.max_tokens,
+        )
+        local[f"david-{i}"] = LocalDavid(contributor, david.weight)
+    return run_local(agreed, core, local).ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("temperature", "blocks", "own", "count"),
+    list(itertools.product((0.0, 1.5), (1, 2), (True, False), (0, 1, 2))),
+)
+def test_same_tokens_as_the_reference(members, temperature, blocks, own, count):
+    agreed = plan(blocks=blocks, temperature=temperature, own=own, endless=True)
+    davids = [
+        reference.Member(members[1], PRIVATE, 0.4, PREFIX, contrast=0.5),
+        reference.Member(members[2], PREFIX, 0.25),
+    ][:count]
+    expected = slow(agreed, members[0], davids)
+    assert len(expected) == blocks * BLOCK
+    assert len(set(expected)) > 2
+    assert fast(agreed, members[0], davids) == expected
+
+
+def test_same_tokens_with_a_suffix(members):
+    suffix = VOCABULARY.encode("then serve").ids
+    agreed = plan(blocks=1, temperature=0.0, own=True, endless=True, suffix=suffix)
+    davids = [reference.Member(members[1], PRIVATE, 0.5)]
+    expected = slow(agreed, members[0], davids)
+    assert fast(agreed, members[0], davids) == expected
+    assert expected != slow(
+        plan(blocks=1, temperature=0.0, own=True, endless=True), members[0], davids
+    )
+
+
+def test_same_end_as_the_reference(members):
+    core = tiny_model(VOCABULARY, seed=1, noise_form="dense", block_length=BLOCK)
+    for bias in (4.0, 8.0, 16.0):
+        core.head_bias.data[VOCABULARY.end] = bias
+        agreed = plan(blocks=2, temperature=0.0, own=True, endless=False)
+        expected = slow(agreed, core, [])
+        assert fast(agreed, core, []) == expected
+    assert len(expected) < 2 * BLOCK
+
+
+def test_the_reference_with_its_own_noise(members):
+    """The loss under another generator's noise is the same: ours is no special case."""
+    core, size = members[0], VOCABULARY.size
+    t, rows = 0.35, 60
+    targets = list(range(20, 20 + BLOCK))
+    theirs = reference.torch_normals(BLOCK, size, 0)
+    losses: tuple[list[float], list[float]] = ([], [])
+    none = torch.zeros(BLOCK, size)
+    for seed in range(rows):
+        p = reference.simplex(targets, theirs(0, 0), t, 5.0)
+        with torch.no_grad():
+            logits = reference.forward(core, PREFIX, (), p, t, none)
+        state = SimplexState(seed, 0, 1, t, torch.tensor(targets).unsqueeze(1).numpy())
+        empty = state.estimate[:0, 0]
+        ours = predict(core, [Predict(state, PREFIX, (), None, empty, empty)])[0]
+        for kept, scores in zip(losses, (logits, ours), strict=True):
+            loss = torch.nn.functional.cross_entropy(scores, torch.tensor(targets))
+            kept.append(loss.item())
+    a, b = torch.tensor(losses[0]), torch.tensor(losses[1])
+    assert abs(a.mean() - b.mean()) < 4 * ((a.var() + b.var()) / rows).sqrt()
+
+
+# The bundled model: extremes against dense on coupled noise
+
+LENGTH, ROWS, WANTED = 32, 24, 3000
+
+
+@pytest.fixture(scope="module")
+def goliath():
+    if not (models.BUNDLED / models.DEFAULT_GOLIATH / "config.json").is_file():
+        pytest.skip("the bundled model is not there")
+    return models.load(str(models.BUNDLED / models.DEFAULT_GOLIATH))
+
+
+def crops(vocabulary) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Prompts and the first 32 ids of their answers, shortest prompts first."""
+    lines = (models.BUNDLED / "heldout-recipes.jsonl").read_text(encoding="utf-8").splitlines()
+    found = []
+    for row in map(json.loads, lines):
+        target = vocabulary.encode(row["response"]).ids[:LENGTH]
+        if len(target) == LENGTH:
+            found.append((vocabulary.prompt_ids(vocabulary.encode(row["instruction"]).ids), target))
+    found.sort(key=lambda crop: (len(crop[0]), crop))
+    return found[: -(-WANTED // (LENGTH * ROWS)) * ROWS]
+
+
+def coupled_inputs(target: torch.Tensor, normals: torch.Tensor, t: torch.Tensor, model, seed: int):
+    """The same normals, dense and cut to their extremes."""
+    config, form = model.config, model.config.form
+    hot = target.unsqueeze(-1)
+    dense = dense_input(normals, hot, t, simplex_value=config.simplex_value)
+    top, ids = normals.scatter(-1, hot, -torch.inf).topk(form.m, dim=-1)
+    generator = torch.Generator().manual_seed(seed)
+    tail = torch.randint(config.vocab_size - 1, (*target.shape, form.r), generator=generator)
+    tail = tail + (tail >= hot).long()
+    others = torch.full_like(target, config.vocab_size - 1)
+    return dense, extremes_input(
+        hot, t, normals.gather(-1, hot), top, ids, tail, others, simplex_value=config.simplex_value
+    )
+
+
+@torch.inference_mode()
+def loss_of(model, simplex, text, starts, mask, target, t) -> float:
+    """Summed cross-entropy after one pass from "none" and one conditioned on it."""
+    condition = conditioning.nothing(*target.shape, CPU)
+    for _ in range(2):
+        logits = model(text, starts, simplex, t, condition, mask).logits
+        condition = conditioning.from_logits(logits)
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), target.flatten(), reduction="sum"
+    )
+
+
+def test_extremes_cost_no_more_than_half_a_percent(goliath):
+    model, vocabulary = goliath
+    chosen = crops(vocabulary)
+    assert len(chosen) * LENGTH >= WANTED
+    times = (0.25, 0.3, 0.35, 0.4)
+    totals = torch.zeros(len(times), 2)
+    for first in range(0, len(chosen), ROWS):
+        part = chosen[first : first + ROWS]
+        target = torch.tensor([crop[1] for crop in part])
+        starts = torch.tensor([len(crop[0]) for crop in part])
+        text = torch.zeros(len(part), int(starts.max()) + LENGTH, dtype=torch.int64)
+        for row, (prompt, _) in enumerate(part):
+            text[row, : len(prompt)] = torch.tensor(prompt)
+        mask = torch.arange(text.shape[1]) < (starts + LENGTH).unsqueeze(1)
+        generator = torch.Generator().manual_seed(first)
+        normals = torch.randn(
+            *target.shape, vocabulary.size, generator=generator, dtype=torch.float64
+        )
+        for i, time in enumerate(times):
+            t = torch.full((len(part),), time, dtype=torch.float64)
+            for form, simplex in enumerate(coupled_inputs(target, normals, t, model, first)):
+                totals[i, form] += loss_of(model, simplex, text, starts, mask, target, t)
+    dense, extremes = totals.unbind(-1)
+    difference = (extremes / dense - 1).tolist()
+    assert max(map(abs, difference)) < 0.005, difference
