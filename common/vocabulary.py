@@ -8,7 +8,6 @@ Template v1: `[CLS] ([CONTEXT] context [SEP])? prompt [SEP] finished blocks`, th
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,66 +179,3 @@ def for_reading(pieces: Sequence[str]) -> str:
         text += word if glue else f" {word}"
     text = re.sub(r"\bi\b", "I", text)
     return re.sub(r"(^|[.!?]\s+)([\"(]?)([a-z])", lambda m: m[1] + m[2] + m[3].upper(), text)
-
-
-_PLAIN = {
-    "\u2018": "'",
-    "\u2019": "'",
-    "\u201c": '"',
-    "\u201d": '"',
-    "\u2013": "-",
-    "\u2014": "-",
-    "\u2212": "-",
-    "\u2026": "...",
-}
-"""Printed quotes, dashes and ellipses, written as the training text writes them."""
-
-
-def trim(source: Tokenizer, texts: Iterable[str], size: int) -> Vocabulary:
-    """A smaller vocabulary of the same kind: template tokens, the characters in use, and the pieces
-    most used.
-
-    Args:
-        source: a WordPiece tokenizer (the 30522-piece uncased one).
-        texts: training text to count pieces on.
-        size: pieces to keep, template tokens included.
-
-    A word whose piece was dropped is written with smaller pieces. Characters beyond Latin-1 that
-    the training text uses less than three times become unknown: their embeddings would be
-    untrained.
-    """
-    spec = json.loads(source.to_str())
-    ranked: dict[str, int] = spec["model"]["vocab"]
-    by_id = sorted(ranked, key=ranked.__getitem__)
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(source.encode(text, add_special_tokens=False).tokens)
-    single = [p for p in by_id if len(p.removeprefix("##")) == 1]
-    alive = {
-        p.removeprefix("##") for p in single if counts[p] >= 3 or ord(p.removeprefix("##")) < 0x100
-    }
-    characters = {p for p in single if p.removeprefix("##") in alive}
-    ordinary = [p for p in by_id if p not in single and not (p.startswith("[") and p.endswith("]"))]
-    used = sorted((p for p in ordinary if counts[p] >= 3), key=lambda p: (-counts[p], ranked[p]))
-    room = size - len(SPECIAL) - len(characters)
-    kept = set(used[:room]) | characters
-    pieces = [*SPECIAL, *(p for p in by_id if p in kept)]
-    replace = [
-        {"type": "Replace", "pattern": {"String": a}, "content": b} for a, b in _PLAIN.items()
-    ]
-    spec["normalizer"] = {"type": "Sequence", "normalizers": [*replace, spec["normalizer"]]}
-    spec["model"]["vocab"] = {piece: i for i, piece in enumerate(pieces)}
-    spec["added_tokens"] = [
-        dict(
-            id=i,
-            content=p,
-            single_word=False,
-            lstrip=False,
-            rstrip=False,
-            normalized=False,
-            special=True,
-        )
-        for i, p in enumerate(SPECIAL)
-    ]
-    spec["post_processor"] = spec["padding"] = spec["truncation"] = None
-    return Vocabulary(Tokenizer.from_str(json.dumps(spec)))

@@ -20,7 +20,9 @@ def tiny_vocabulary() -> Vocabulary:
     pieces = [*SPECIAL, *letters, *(f"##{c}" for c in letters[:36]), *WORDS]
     unique = list(dict.fromkeys(pieces))
     tokenizer = Tokenizer(
-        models.WordPiece({p: i for i, p in enumerate(unique)}, unk_token="[UNK]", max_input_chars_per_word=100)
+        models.WordPiece(
+            {p: i for i, p in enumerate(unique)}, unk_token="[UNK]", max_input_chars_per_word=100
+        )
     )
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -28,7 +30,13 @@ def tiny_vocabulary() -> Vocabulary:
 
 
 def tiny_model(
-    vocabulary: Vocabulary, *, seed: int, width: int = 32, layers: int = 2, sharpness: float = 6.0, **config: object
+    vocabulary: Vocabulary,
+    *,
+    seed: int,
+    width: int = 32,
+    layers: int = 2,
+    sharpness: float = 6.0,
+    **config: object,
 ) -> SimplexDiffusionLM:
     """A random model in eval mode; `sharpness` scales its head so that its logits differ clearly."""
     with torch.random.fork_rng():

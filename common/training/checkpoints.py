@@ -73,13 +73,20 @@ def append_metrics(folder: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, none for a new run; a line that a kill cut short is dropped."""
+    path = folder / METRICS
+    rows = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
 def forget_metrics_after(folder: Path, step: int) -> None:
     """Drop lines beyond the checkpoint that the run resumes from: those steps are done again."""
-    path = folder / METRICS
-    if path.is_file():
-        kept = [
-            line
-            for line in path.read_text().splitlines()
-            if line and json.loads(line)["step"] <= step
-        ]
-        path.write_text("".join(line + "\n" for line in kept))
+    kept = [json.dumps(row) for row in metrics(folder) if row["step"] <= step]
+    if kept:
+        (folder / METRICS).write_text("".join(line + "\n" for line in kept))

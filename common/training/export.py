@@ -1,6 +1,8 @@
 """A trained model as a folder to ship: 16-bit weights, 8-bit embeddings, tokenizer."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -10,6 +12,7 @@ from common.diffusion.model import SimplexDiffusionLM
 from common.vocabulary import Vocabulary
 
 WEIGHTS = "model.safetensors"
+SUMMARY = "training.json"
 
 
 def _packed(name: str, tensor: Tensor) -> Tensor:
@@ -21,8 +24,13 @@ def _packed(name: str, tensor: Tensor) -> Tensor:
     )
 
 
-def export(model: SimplexDiffusionLM, vocabulary: Vocabulary, folder: Path) -> Path:
-    """Write config, weights and tokenizer; `from_pretrained` reads the weights back as fp32."""
+def export(
+    model: SimplexDiffusionLM, vocabulary: Vocabulary, folder: Path, summary: dict[str, Any]
+) -> Path:
+    """Write config, weights, tokenizer and how the model was trained.
+
+    `from_pretrained` reads the weights back as fp32.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     model.config.architectures = [type(model).__name__]
     model.config.dtype = "float32"
@@ -32,4 +40,5 @@ def export(model: SimplexDiffusionLM, vocabulary: Vocabulary, folder: Path) -> P
     }
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     vocabulary.save(folder)
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return folder

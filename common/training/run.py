@@ -1,7 +1,7 @@
 """A training run from files to a model folder: start, vocabulary, data, loop, export."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from common import models
 from common.diffusion.model import SimplexDiffusionLM
 from common.errors import BadModelError, UsageError
-from common.training import start
+from common.training import checkpoints, start
 from common.training.examples import Record, read_records
 from common.training.export import export
 from common.training.trainer import Progress, Trainer, TrainingConfig
@@ -137,4 +137,21 @@ def train(
         trainer.optimizer.zero_grad(set_to_none=True)
         trainer.save()
         raise
-    return export(trainer.model, vocabulary, run.out / "model")
+    return export(trainer.model, vocabulary, run.out / "model", _summary(run, trainer))
+
+
+def _summary(run: Run, trainer: Trainer) -> dict[str, Any]:
+    """How the model came about: for its card."""
+    rows = checkpoints.metrics(run.out)
+    return {
+        "data": [path.name for path in run.data],
+        "held_out": run.held_out.name,
+        "seconds": round(trainer.seconds),
+        "tokens": sum(row["tokens"] for row in rows),
+        "config": asdict(trainer.config),
+        "curves": [
+            {"step": row["step"], "held_out_loss_by_t": row["curve"]}
+            for row in rows
+            if row["curve"]
+        ],
+    }
