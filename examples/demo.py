@@ -1,0 +1,116 @@
+"""The main job on the bundled pair: a Goliath in its own process, three questions asked three ways.
+
+Run `scripts/demo`, or this file with the project installed. Takes a minute or two after set-up.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from common import models
+from david_client.asking import David, Draft, Question, Reply
+from david_client.client import ask
+from david_client.place import Place
+
+HELD_OUT = models.BUNDLED / "heldout-recipes.jsonl"
+WAYS = (("Goliath alone", 0.0), ("David alone", 1.0), ("together", 0.75))
+SHOWN = (0.0, 0.5, 0.75, 0.9)
+"""How far along the drafts are that are printed, as shares of the steps."""
+
+
+def program(name: str) -> str:
+    """A console script beside the interpreter that runs this."""
+    return str(Path(sys.executable).with_name(name))
+
+
+@contextlib.contextmanager
+def goliath() -> Iterator[str]:
+    """`goliath serve` as a process of its own on loopback; gives its address."""
+    command = [program("goliath"), "serve", "--listen", "127.0.0.1:0", "--insecure", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            sys.exit("demo: goliath serve did not start; its message is above")
+        yield json.loads(line)["address"]
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def questions(count: int) -> list[str]:
+    """Held-out cooking questions: recipes that no model was trained on."""
+    rows = [json.loads(line) for line in HELD_OUT.read_text(encoding="utf-8").splitlines()]
+    return [row["instruction"] for row in rows[:: len(rows) // count][:count]]
+
+
+def drafts(david: David, steps: int):  # noqa: ANN201
+    """Print the draft now and then as it takes shape."""
+    wanted = {int(share * steps) for share in SHOWN}
+    width = shutil.get_terminal_size().columns - 14
+
+    def show(draft: Draft) -> None:
+        if draft.step in wanted:
+            ids = () if draft.estimate is None else draft.estimate.tolist()
+            text = david.vocabulary.decode(ids) if ids else "(noise)"
+            print(f"    t = {draft.t:4.2f}  {text[:width]}")
+
+    return show
+
+
+def ask_three_ways(david: David, address: str, prompt: str, steps: int) -> list[Reply]:
+    """Goliath alone, David alone, and together, over the wire."""
+    print(f"\n{prompt}")
+    replies = []
+    for name, weight in WAYS:
+        print(f"  {name} (weight {weight:g})")
+        question = Question(prompt, seed=7, wishes={"weight": weight, "steps": steps})
+        place = Place(address, insecure=True)
+        reply = asyncio.run(
+            ask(question, david, place, timeout_s=120, on_draft=drafts(david, steps))
+        )
+        print(f"    answer    {reply.text}")
+        replies.append(reply)
+    return replies
+
+
+def evaluate(limit: int) -> dict:
+    """`goliath evaluate` on a small sample of held-out recipes."""
+    command = [program("goliath"), "evaluate", "--david", models.DEFAULT_DAVID]
+    command += ["--data", str(HELD_OUT), "--limit", str(limit), "--weights", "0.5,0.75", "--json"]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def main() -> None:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=32, help="denoising steps (default 32)")
+    parser.add_argument("--sample", type=int, default=12, help="recipes to score (default 12)")
+    options = parser.parse_args()
+    david = David(models.DEFAULT_DAVID, *models.load(models.DEFAULT_DAVID))
+    with goliath() as address:
+        print(f"Goliath serves on {address}, in a process of its own.")
+        replies = [
+            reply
+            for prompt in questions(3)
+            for reply in ask_three_ways(david, address, prompt, options.steps)
+        ]
+    up, down = (sum(getattr(r, name) for r in replies) for name in ("bytes_up", "bytes_down"))
+    print(f"\nOn the wire, {len(replies)} answers: {up:,} bytes up, {down:,} bytes down.")
+    scores = evaluate(options.sample)
+    print(
+        f"Denoising cross-entropy on {options.sample} held-out recipes, nats a token (less is better):"
+    )
+    print(f"  Goliath alone {scores['goliath']:.3f}   David alone {scores['david']:.3f}", end="")
+    print(f"   together {scores['best']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
