@@ -1,4 +1,7 @@
-"""Settings of the programs: command line > environment > TOML file > default; frozen, misspelt keys refused."""
+"""Settings of the programs: command line > environment > TOML file > default.
+
+They are frozen, and misspelt keys are refused.
+"""
 
 import tomllib
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from common.collaboration.contribution import Codec
 from common.diffusion.terms import SelfConditioning
@@ -11,12 +11,17 @@ from common.errors import ProcessMismatchError, VocabularyMismatchError
 from common.frames import LateRule, NoiseKind, SessionSettings, SimplexProcess
 
 if TYPE_CHECKING:
-    from common.diffusion.model import SimplexDiffusionConfig
+    from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
 
 DEFAULT_STEPS = 32
 DEFAULT_MIN_P = 0.1
 DEFAULT_WEIGHT = 0.5
 DEFAULT_BUDGET_MS = 10_000
+
+
+def config_of(model: SimplexDiffusionLM) -> SimplexDiffusionConfig:
+    """A model's configuration by its own type; transformers knows only the general one."""
+    return cast("SimplexDiffusionConfig", model.config)
 
 
 def process_of(config: SimplexDiffusionConfig) -> SimplexProcess:

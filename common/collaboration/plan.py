@@ -1,4 +1,4 @@
-"""From the terms of a session to its plan: the one path that the server and the embedded run share."""
+"""From the terms of a session to its plan: one path for the server and the embedded run."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""David: the small private model, and the program that asks with it."""

@@ -1,0 +1,139 @@
+"""A question, the David that helps with it, the drafts on the way, and the reply."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from common.collaboration.contributor import Contributor, Voicing
+from common.diffusion.model import SimplexDiffusionLM
+from common.diffusion.terms import FinishReason
+from common.frames import SessionSettings
+from common.vocabulary import Vocabulary
+
+CONTRIBUTOR_ID = "david"
+
+
+@dataclass(frozen=True, slots=True)
+class David:
+    """A small model that is ready."""
+
+    name: str
+    model: SimplexDiffusionLM
+    vocabulary: Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, and how."""
+
+    prompt: str
+    """Public: both sides see it."""
+    seed: int
+    """Seed of all noise, uint64."""
+    suffix: str = ""
+    """Public text after the answer."""
+    context: str = ""
+    """Private: only David sees it."""
+    contrast: float = 0.0
+    """The factor a; needs a context."""
+    wishes: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `SessionSettings` that shall not be the server's defaults."""
+
+    def settings(self, defaults: SessionSettings) -> SessionSettings:
+        """The terms to wish for, given those that suit the large model."""
+        return replace(defaults, seed=self.seed, **self.wishes)
+
+    def contributor(self, david: David, settings: SessionSettings) -> Contributor:
+        """David's part in a session on these terms.
+
+        Raises:
+            UsageError: a contrast without a context.
+            CollaborationError: the texts do not fit David's model.
+        """
+        return Contributor(
+            david.model,
+            david.vocabulary,
+            prompt=self.prompt,
+            suffix=self.suffix,
+            context=self.context,
+            voicing=Voicing(contrast=self.contrast, codec=settings.codec),
+            self_conditioning=settings.self_conditioning,
+            answer_length=settings.blocks * settings.block_length,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """The answer as it stands when a step begins."""
+
+    settings: SessionSettings
+    block: int
+    step: int
+    t: float
+    """Time of the step, in (0, 1]."""
+    finished: tuple[int, ...]
+    """Ids of finished blocks."""
+    estimate: np.ndarray | None
+    """(block_length,) int64 ids; None where the block is pure noise."""
+
+
+OnDraft = Callable[[Draft], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer, and what it took."""
+
+    text: str
+    tokens: tuple[int, ...]
+    """Token ids, without the end token."""
+    finish_reason: FinishReason
+    goliath: str
+    """Name of the large model."""
+    david: str
+    """Name of the small one."""
+    settings: SessionSettings
+    contrast: float
+    seconds: float
+    """From the first call to the answer; loading models is not in it."""
+    steps_run: int
+    """Steps of all blocks."""
+    david_steps: int
+    """Steps in which David took part."""
+    missed: int = 0
+    """Steps that went on without him: his contribution did not come."""
+    late: int = 0
+    """Steps whose contribution came too late."""
+    bytes_up: int = 0
+    """Bytes of messages to the server, with gRPC's prefixes; 0 when embedded."""
+    bytes_down: int = 0
+    """Bytes of messages from the server."""
+
+    def record(self) -> dict[str, Any]:
+        """The reply as a JSON object."""
+        return {
+            "text": self.text,
+            "tokens": list(self.tokens),
+            "seed": self.settings.seed,
+            "steps": self.settings.steps,
+            "seconds": round(self.seconds, 3),
+            "bytes_up": self.bytes_up,
+            "bytes_down": self.bytes_down,
+            "david_steps": self.david_steps,
+            "weight": self.settings.weight,
+            "contrast": self.contrast,
+            "steps_run": self.steps_run,
+            "missed": self.missed,
+            "late": self.late,
+            "finish_reason": self.finish_reason.value,
+            "block_length": self.settings.block_length,
+            "max_tokens": self.settings.max_tokens,
+            "temperature": self.settings.temperature,
+            "min_p": self.settings.min_p,
+            "codec": self.settings.codec.value,
+            "late_rule": self.settings.late_rule.value,
+            "goliath": self.goliath,
+            "david": self.david,
+        }

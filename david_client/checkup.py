@@ -1,0 +1,104 @@
+"""What `david doctor` tries beside the settings."""
+
+import asyncio
+from collections.abc import Callable
+
+from common.diffusion.model import SimplexDiffusionLM
+from common.doctor import Doctor
+from common.fit import check_process, check_vocabulary, config_of, process_of
+from common.frames import ServerInfo
+from common.models import load
+from common.vocabulary import Vocabulary
+from david_client.asking import David, Question, Reply
+from david_client.conversation import load_david, place_of
+from david_client.embedded import ask_embedded, check_fit
+from david_client.place import Place
+from david_client.settings import DavidSettings
+
+_TIMEOUT_S = 60.0
+
+
+def check_pair(checks: Doctor, settings: DavidSettings) -> None:
+    """Check the small model, and the large one where it is; each check needs the ones before."""
+    david = checks.check("model", lambda: load_david(settings), show=_described)
+    if settings.embedded:
+        _check_embedded(checks, settings, david)
+    else:
+        _check_server(checks, settings, david)
+
+
+def _check_embedded(checks: Doctor, settings: DavidSettings, david: David | None) -> None:
+    goliath = checks.check(
+        "goliath",
+        lambda: load(settings.goliath_model, dtype=settings.dtype),
+        show=lambda found: f"{settings.goliath_model}, embedded, {found[1].size} pieces",
+    )
+    if goliath is None or david is None:
+        return
+    model, vocabulary = goliath
+    checks.check("fit", lambda: check_fit(model, vocabulary, david), show=lambda _: "they fit")
+    checks.check("one step", lambda: _embedded_step(david, model, vocabulary), show=_step_shown)
+
+
+def _embedded_step(david: David, model: SimplexDiffusionLM, vocabulary: Vocabulary) -> Reply:
+    return ask_embedded(
+        _question(),
+        david,
+        goliath="embedded",
+        model=model,
+        vocabulary=vocabulary,
+        on_draft=lambda _: None,
+    )
+
+
+def _check_server(checks: Doctor, settings: DavidSettings, david: David | None) -> None:
+    from david_client.client import ask, probe
+
+    place = checks.check("address", lambda: place_of(settings), show=_place_shown)
+    if place is None:
+        return
+    info = checks.check("server", lambda: asyncio.run(probe(place)), show=_server_shown)
+    if info is None or david is None:
+        return
+    for name, probed in _fits(info, david).items():
+        checks.check(name, probed, show=lambda _: "the same")
+    checks.check(
+        "one step",
+        lambda: asyncio.run(
+            ask(_question(), david, place, timeout_s=_TIMEOUT_S, on_draft=lambda _: None)
+        ),
+        show=_step_shown,
+    )
+
+
+def _fits(info: ServerInfo, david: David) -> dict[str, Callable[[], None]]:
+    fingerprint, process = david.vocabulary.fingerprint, process_of(config_of(david.model))
+    return {
+        "vocabulary": lambda: check_vocabulary(info.vocabulary_fingerprint, fingerprint),
+        "process": lambda: check_process(info.process, process),
+    }
+
+
+def _question() -> Question:
+    return Question(prompt="hello", seed=0, wishes={"steps": 1})
+
+
+def _described(david: David) -> str:
+    size = sum(parameter.numel() for parameter in david.model.parameters()) / 1e6
+    print_of_vocabulary = david.vocabulary.fingerprint.hex()[:16]
+    return f"{david.name}, {size:.1f} M parameters, fingerprint {print_of_vocabulary}"
+
+
+def _place_shown(place: Place) -> str:
+    return f"{place.address}, {'mutual TLS' if place.tls is not None else 'plain text'}"
+
+
+def _server_shown(info: ServerInfo) -> str:
+    return (
+        f"{info.model_name}, software {info.software_version}, protocol {info.protocol_version}, "
+        f"fingerprint {info.vocabulary_fingerprint.hex()[:16]}"
+    )
+
+
+def _step_shown(reply: Reply) -> str:
+    return f"{reply.seconds:.2f} s, David took part in {reply.david_steps}"

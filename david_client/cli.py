@@ -1,0 +1,62 @@
+"""The command line of David; commands import what is heavy in their bodies: --help is fast."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from david_client.commands.ask import ask
+from david_client.commands.config import config
+from david_client.commands.doctor import doctor
+from david_client.commands.models import models
+
+app = typer.Typer(
+    name="david",
+    help="Ask a large diffusion language model, steered at every step by your own small one.",
+    epilog="Example: david ask 'How do I make tomato soup?' --weight 0.5",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(ask)
+app.command()(models)
+app.command()(config)
+app.command()(doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("goliath-david"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the program; another project's `common` is no ground to run on."""
+    try:
+        from common import console, models
+
+        ours = models.is_ours()
+    except ImportError:
+        ours = False
+    if not ours:
+        sys.stderr.write(
+            "david: the package `common` that Python finds is another project's.\n"
+            "  Install goliath-david in a virtual environment of its own\n"
+        )
+        sys.exit(2)
+    console.run(app, program="david")

@@ -1,0 +1,52 @@
+"""`david doctor`."""
+
+import typer
+
+from david_client.commands import options as o
+
+
+def doctor(
+    goliath: o.Goliath = None,
+    insecure: o.Insecure = None,
+    tls_cert: o.TlsCert = None,
+    tls_key: o.TlsKey = None,
+    server_ca: o.ServerCa = None,
+    model: o.Model = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    threads: o.Threads = None,
+    config: o.Config = None,
+    json: o.Json = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Check this installation and the way to a server: each line passes or fails."""
+    from common.config import load
+    from common.doctor import Doctor, package_is_ours, versions
+    from common.interrupt import interruptible
+    from david_client.settings import DavidSettings
+
+    given = {
+        "goliath": goliath,
+        "insecure": insecure,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "server_ca": server_ca,
+        "model": model,
+        "device": device,
+        "dtype": dtype,
+        "threads": threads,
+    }
+    with interruptible():
+        checks = Doctor(as_json=json)
+        checks.check("package", package_is_ours)
+        checks.check("versions", versions)
+        settings = checks.check(
+            "settings",
+            lambda: load(DavidSettings, program="david", given=given, file=config),
+            show=lambda found: f"model {found.model}, goliath {found.goliath}",
+        )
+        if settings is not None:
+            from david_client.checkup import check_pair
+
+            check_pair(checks, settings)
+        raise typer.Exit(checks.exit_code)

@@ -1,0 +1,83 @@
+"""Goliath in this process: the same loop, the same codec, no wire."""
+
+import time
+
+from common.collaboration.local import LocalDavid, run_local
+from common.collaboration.plan import plan_for
+from common.diffusion.denoise import Predict
+from common.diffusion.model import SimplexDiffusionLM
+from common.fit import (
+    check_process,
+    check_vocabulary,
+    config_of,
+    default_settings,
+    process_of,
+)
+from common.vocabulary import Vocabulary
+from david_client.asking import CONTRIBUTOR_ID, David, Draft, OnDraft, Question, Reply
+
+
+def check_fit(model: SimplexDiffusionLM, vocabulary: Vocabulary, david: David) -> None:
+    """Compare the pair as a server would.
+
+    Raises:
+        VocabularyMismatchError, ProcessMismatchError: the models do not fit.
+    """
+    check_vocabulary(vocabulary.fingerprint, david.vocabulary.fingerprint)
+    check_process(process_of(config_of(model)), process_of(config_of(david.model)))
+
+
+def ask_embedded(
+    question: Question,
+    david: David,
+    *,
+    goliath: str,
+    model: SimplexDiffusionLM,
+    vocabulary: Vocabulary,
+    on_draft: OnDraft,
+) -> Reply:
+    """Ask a large model in this process; the late rules mean nothing here, since nothing is late.
+
+    Args:
+        question: what is asked.
+        david: the small model.
+        goliath: the large model's name.
+        model: the large model.
+        vocabulary: its vocabulary.
+        on_draft: called as each step begins.
+
+    Raises:
+        BadDataError: the prompt is empty or does not fit.
+        IncompatibleError: the models do not fit together.
+    """
+    begin = time.perf_counter()
+    check_fit(model, vocabulary, david)
+    settings = question.settings(default_settings(config_of(model)))
+    plan = plan_for(
+        config_of(model), vocabulary, settings, prompt=question.prompt, suffix=question.suffix
+    )
+    helpers = {}
+    if settings.weight > 0:
+        contributor = question.contributor(david, settings)
+        helpers[CONTRIBUTOR_ID] = LocalDavid(contributor, settings.weight)
+
+    def show(request: Predict) -> None:
+        state = request.state
+        finished = request.prefix[len(plan.prefix) :]
+        estimate = state.estimate[:, 0] if state.step else None
+        on_draft(Draft(settings, state.block, state.step, state.t, finished, estimate))
+
+    result = run_local(plan, model, helpers, show)
+    steps = result.block * settings.steps + result.step + 1
+    return Reply(
+        text=vocabulary.decode(result.ids),
+        tokens=tuple(result.ids.tolist()),
+        finish_reason=result.finish_reason,
+        goliath=goliath,
+        david=david.name,
+        settings=settings,
+        contrast=question.contrast,
+        seconds=time.perf_counter() - begin,
+        steps_run=steps,
+        david_steps=steps if helpers else 0,
+    )

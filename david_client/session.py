@@ -1,0 +1,190 @@
+"""One session on one stream, seen from the client."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+
+from common.collaboration.contribution import Contribution
+from common.collaboration.contributor import Contributor
+from common.diffusion.simplex import SimplexState
+from common.errors import InvalidFrameError, UnreachableError, error_from_reason
+from common.frames import (
+    Cancel,
+    ClientFrame,
+    Completed,
+    Failed,
+    Finish,
+    Open,
+    Opened,
+    ServerFrame,
+    Step,
+)
+from common.vocabulary import Vocabulary
+from common.wire import client_frame_to_proto, server_frame_from_proto, split_contribution
+from david_client.asking import Draft, OnDraft
+from david_client.checks import check_opened, check_step
+from david_client.place import Meter
+
+_FAREWELL_S = 1.0
+"""Longest time for the last words of a session."""
+
+
+class Session:
+    """One session on one stream; `log` holds all steps that came: what a resumption would need.
+
+    David computes in a thread of his own. When he is slower than the server, which then follows the
+    late rule `solo`, he skips to the newest step.
+    """
+
+    def __init__(
+        self,
+        call: Any,
+        frame: Open,
+        contributor: Contributor | None,
+        vocabulary: Vocabulary,
+        *,
+        meter: Meter,
+        on_draft: OnDraft,
+    ) -> None:
+        """Nothing is sent before `run`."""
+        self.log: list[Step] = []
+        self._call = call
+        self._open = frame
+        self._contributor = contributor
+        self._vocabulary = vocabulary
+        self._meter = meter
+        self._on_draft = on_draft
+        self._opened: Opened | None = None
+        self._finished: tuple[int, ...] = ()
+        self._untold = np.empty(0, np.int64)
+        self._news = asyncio.Event()
+
+    async def run(self) -> Completed:
+        """Follow the session to its end; on cancellation the server is told."""
+        reader = asyncio.create_task(self._follow())
+        speaker = asyncio.create_task(self._speak())
+        try:
+            # Waiting on tasks, not in them: a cancelled read ends the call before Cancel is sent.
+            await asyncio.wait({reader, speaker}, return_when=asyncio.FIRST_COMPLETED)
+            if not reader.done():
+                speaker.result()
+                await asyncio.wait({reader})
+            return reader.result()
+        except asyncio.CancelledError:
+            with suppress(Exception):
+                async with asyncio.timeout(_FAREWELL_S):
+                    await self._write(Cancel(*self._moment()))
+            raise
+        finally:
+            reader.cancel()
+            speaker.cancel()
+            await asyncio.gather(reader, speaker, return_exceptions=True)
+            self._call.cancel()
+
+    async def _follow(self) -> Completed:
+        with suppress(asyncio.InvalidStateError):
+            await self._write(self._open)
+        while True:
+            frame = await self._read()
+            match frame:
+                case Opened():
+                    check_opened(frame, self._open, self._vocabulary)
+                    self._opened = frame
+                case Step():
+                    self._begin(frame)
+                case Completed():
+                    await self._farewell()
+                    return frame
+                case Failed():
+                    raise error_from_reason(frame.reason, frame.message, remedy=frame.remedy)
+                case _:
+                    raise InvalidFrameError("frame: expected no ask, since none was agreed")
+
+    def _begin(self, frame: Step) -> None:
+        assert self._opened is not None
+        check_step(frame, self.log[-1] if self.log else None, self._opened, self._vocabulary)
+        self.log.append(frame)
+        self._finished = (*self._finished, *frame.finished_ids.tolist())
+        # A step that David skips may carry a block's ids: they are kept for the next one.
+        self._untold = np.concatenate((self._untold, frame.finished_ids))
+        self._news.set()
+        t = self._opened.times[frame.step]
+        estimate = frame.estimate[:, 0] if frame.step else None
+        self._on_draft(
+            Draft(self._opened.settings, frame.block, frame.step, t, self._finished, estimate)
+        )
+
+    async def _speak(self) -> None:
+        """Answer the newest step, again and again; ends when the server takes no more."""
+        if self._contributor is None:
+            await asyncio.Event().wait()
+        thread = ThreadPoolExecutor(1, thread_name_prefix="david")
+        try:
+            sent = True
+            while sent:
+                await self._news.wait()
+                self._news.clear()
+                sent = await self._sent(await self._contribution(thread))
+        finally:
+            # A pass that runs ends by itself; nobody waits for it here.
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _contribution(self, thread: ThreadPoolExecutor) -> Contribution:
+        assert self._opened is not None
+        assert self._contributor is not None
+        step = self.log[-1]
+        finished, self._untold = self._untold, np.empty(0, np.int64)
+        state = SimplexState(
+            self._opened.settings.seed,
+            step.block,
+            step.step,
+            self._opened.times[step.step],
+            step.estimate,
+        )
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(thread, self._contributor.contribute, state, finished)
+
+    async def _sent(self, contribution: Contribution) -> bool:
+        assert self._opened is not None
+        chunks = split_contribution(
+            contribution,
+            vocabulary_size=self._opened.vocabulary_size,
+            max_message_bytes=self._opened.limits.max_message_bytes,
+        )
+        try:
+            for chunk in chunks:
+                await self._write(chunk)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            # The reader learns why the call ended.
+            return False
+        return True
+
+    async def _write(self, frame: ClientFrame) -> None:
+        size = None if self._opened is None else self._opened.vocabulary_size
+        message = client_frame_to_proto(frame, vocabulary_size=size)
+        await self._call.write(message)
+        self._meter.sent(message)
+
+    async def _read(self) -> ServerFrame:
+        message = await self._call.read()
+        if message is grpc.aio.EOF:
+            raise UnreachableError("the server ended the session without an answer")
+        self._meter.came(message)
+        return server_frame_from_proto(message, opened=self._opened)
+
+    async def _farewell(self) -> None:
+        """Say that the answer arrived, and give the server a moment to end the stream itself."""
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self._write(Finish(*self._moment()))
+            await self._call.done_writing()
+            ending = asyncio.ensure_future(self._call.code())
+            await asyncio.wait({ending}, timeout=_FAREWELL_S)
+            ending.cancel()
+
+    def _moment(self) -> tuple[int, int]:
+        return (self.log[-1].block, self.log[-1].step) if self.log else (0, 0)

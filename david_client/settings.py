@@ -1,0 +1,88 @@
+"""Settings of `david ask`, from the command line, DAVID_* variables and david.toml."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from common.collaboration.contribution import Codec
+from common.config import ProgramSettings
+from common.frames import LateRule
+from common.models import DEFAULT_DAVID, DEFAULT_GOLIATH
+
+EMBEDDED = ":embedded:"
+"""In the place of an address: Goliath runs in this process."""
+
+
+class DavidSettings(ProgramSettings):
+    """What a user can choose. What is unset is the server's default."""
+
+    model_config = SettingsConfigDict(env_prefix="DAVID_")
+
+    goliath: str = EMBEDDED
+    """HOST:PORT of a server, or :embedded:."""
+    goliath_model: str = DEFAULT_GOLIATH
+    """The large model when it is embedded."""
+    insecure: bool = False
+    """Plain text, on loopback only."""
+    tls_cert: Path | None = None
+    """This user's certificate, PEM."""
+    tls_key: Path | None = None
+    """Its private key, PEM."""
+    server_ca: Path | None = None
+    """The authority that signs servers, PEM."""
+    model: str = DEFAULT_DAVID
+    """Folder or name of the small model."""
+    weight: float | None = Field(None, ge=0, le=1)
+    """David's share."""
+    contrast: float = Field(0.0, ge=0, le=100)
+    """How much the context is stressed; needs a context."""
+    steps: int | None = Field(None, ge=1, le=65535)
+    """Denoising steps of a block."""
+    block: int | None = Field(None, ge=1, le=4096)
+    """Positions that are generated together."""
+    max_tokens: int | None = Field(None, ge=1, le=2**20)
+    """Longest answer."""
+    temperature: float | None = Field(None, ge=0, le=100)
+    """0 is greedy."""
+    min_p: float | None = Field(None, gt=0, le=1)
+    """Least probability of a candidate as a share of the best one's."""
+    seed: int | None = Field(None, ge=0, lt=2**64)
+    """Seed of all noise; unset draws one, which is reported."""
+    late: LateRule | None = None
+    """What happens when David is late."""
+    codec: Codec | None = None
+    """How David's logits are written."""
+    budget: float | None = Field(None, gt=0, le=3600)
+    """Seconds that David may take for a step."""
+    timeout: float = Field(600.0, gt=0)
+    """Seconds that the whole session may take."""
+    device: str = "auto"
+    """A torch device; auto takes a GPU where there is one."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number type of the models."""
+    threads: int | None = Field(None, ge=1, le=1024)
+    """CPU threads of one operation; unset leaves it to torch."""
+    log_format: Literal["text", "json"] = "text"
+    """Form of the log on stderr."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether Goliath runs in this process."""
+        return self.goliath == EMBEDDED
+
+    def wishes(self) -> dict[str, Any]:
+        """What is set of the terms of a session, by their names there."""
+        named = {
+            "steps": self.steps,
+            "block_length": self.block,
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "min_p": self.min_p,
+            "weight": self.weight,
+            "late_rule": self.late,
+            "codec": self.codec,
+            "budget_ms": None if self.budget is None else max(1, round(self.budget * 1000)),
+        }
+        return {name: value for name, value in named.items() if value is not None}

@@ -1,0 +1,80 @@
+"""Texts from the command line and from files, checked before anything heavy is loaded."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.errors import BadDataError, BadFileError
+
+MAX_TEXT_BYTES = 2**22
+"""Longest text that is read; far above what any model takes."""
+_SHOWN = 5
+
+
+def read_prompt(argument: str) -> str:
+    """The prompt; "-" reads standard input.
+
+    Raises:
+        BadDataError: it is empty, or not UTF-8.
+    """
+    if argument == "-":
+        argument = _decoded(sys.stdin.buffer.read(MAX_TEXT_BYTES), "standard input")
+    else:
+        # What the shell could not decode comes as lone surrogates.
+        argument = _decoded(argument.encode("utf-8", "surrogateescape"), "the prompt")
+    if not argument.strip():
+        raise BadDataError(
+            "the prompt is empty: expected some text", remedy="Write a question or an instruction"
+        )
+    return argument
+
+
+def read_context(path: Path) -> str:
+    """The private text of a file.
+
+    Raises:
+        BadFileError: it is missing, empty, too large or not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise BadFileError(
+            f"context: cannot read {path}: {error.strerror}",
+            remedy="Give --context the path of a text file",
+        ) from error
+    if len(data) > MAX_TEXT_BYTES:
+        raise BadFileError(
+            f"context: expected at most {MAX_TEXT_BYTES} bytes in {path}, got more",
+            remedy="Give the part that matters",
+        )
+    try:
+        text = _decoded(data, f"the context in {path}")
+    except BadDataError as error:
+        raise BadFileError(error.message, remedy=error.remedy) from error
+    if not text.strip():
+        raise BadFileError(
+            f"the context in {path} is empty", remedy="Put text into it, or leave --context out"
+        )
+    return text
+
+
+def unknown_note(name: str, unknown: Sequence[str]) -> str | None:
+    """A warning about what the vocabulary cannot write; None when there is nothing."""
+    if not unknown:
+        return None
+    some = ", ".join(dict.fromkeys(unknown[:_SHOWN]))
+    more = ", ..." if len(unknown) > _SHOWN else ""
+    return (
+        f"warning: {len(unknown)} pieces of the {name} are not in the vocabulary and are read as "
+        f"unknown: {some}{more}"
+    )
+
+
+def _decoded(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadDataError(
+            f"{name} is not UTF-8 (byte {error.start})", remedy="Save or type it as UTF-8"
+        ) from error

@@ -1,0 +1,1 @@
+"""Goliath: the large model, served; each step takes in what a David contributes."""

@@ -1,0 +1,51 @@
+"""What `goliath doctor` tries beside the settings."""
+
+import asyncio
+import time
+
+from common.diffusion.model import SimplexDiffusionLM
+from common.diffusion.predict import predict
+from common.security import tls_files
+from common.transport import open_server
+from goliath_server.server import load_host, warm_up_request
+from goliath_server.session import Host
+from goliath_server.settings import GoliathSettings
+
+__all__ = ["address", "describe_host", "load_host", "one_step"]
+
+
+def address(settings: GoliathSettings) -> str:
+    """Whether the server could listen, with its TLS files.
+
+    Raises:
+        UsageError: it could not.
+    """
+
+    async def listen() -> int:
+        tls = tls_files(
+            settings.tls_cert, settings.tls_key, settings.client_ca, authority_option="--client-ca"
+        )
+        server, port = open_server(settings.listen, tls=tls, insecure=settings.insecure)
+        await server.stop(None)
+        return port
+
+    port = asyncio.run(listen())
+    kind = "plain text on loopback" if settings.insecure else "mutual TLS"
+    return f"{settings.listen} is free (port {port}), {kind}"
+
+
+def describe_host(loaded: tuple[SimplexDiffusionLM, Host]) -> str:
+    """The model in a line."""
+    model, host = loaded
+    size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    return (
+        f"{host.name}, {size:.1f} M parameters on {model.device}, {host.vocabulary.size} pieces, "
+        f"fingerprint {host.fingerprint.hex()[:16]}"
+    )
+
+
+def one_step(model: SimplexDiffusionLM, host: Host) -> str:
+    """One pass of the model, with its shape and time."""
+    begin = time.perf_counter()
+    shape = tuple(predict(model, [warm_up_request(host)]).shape)
+    return f"logits {shape} in {time.perf_counter() - begin:.2f} s"

@@ -1,0 +1,62 @@
+"""The command line of Goliath; commands import what is heavy in their bodies: --help is fast."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from goliath_server.commands.config import config
+from goliath_server.commands.doctor import doctor
+from goliath_server.commands.models import models
+from goliath_server.commands.serve import serve
+
+app = typer.Typer(
+    name="goliath",
+    help="Serve a large diffusion language model that Davids steer at every denoising step.",
+    epilog="Example: goliath serve --listen 127.0.0.1:7600 --insecure",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(serve)
+app.command()(models)
+app.command()(config)
+app.command()(doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("goliath-david"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the program; another project's `common` is no ground to run on."""
+    try:
+        from common import console, models
+
+        ours = models.is_ours()
+    except ImportError:
+        ours = False
+    if not ours:
+        sys.stderr.write(
+            "goliath: the package `common` that Python finds is another project's.\n"
+            "  Install goliath-david in a virtual environment of its own\n"
+        )
+        sys.exit(2)
+    console.run(app, program="goliath")

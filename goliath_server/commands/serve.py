@@ -1,0 +1,74 @@
+"""`goliath serve`."""
+
+from typing import Annotated
+
+import typer
+
+from goliath_server.commands import options as o
+
+
+def serve(
+    model: o.ModelName = None,
+    listen: o.Listen = None,
+    insecure: o.Insecure = None,
+    tls_cert: o.TlsCert = None,
+    tls_key: o.TlsKey = None,
+    client_ca: o.ClientCa = None,
+    max_sessions: Annotated[
+        int | None, typer.Option(help="Sessions at a time (default: 8).")
+    ] = None,
+    max_streams_per_peer: Annotated[
+        int | None, typer.Option(help="Sessions of one peer at a time (default: 4).")
+    ] = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    threads: o.Threads = None,
+    config: o.Config = None,
+    log_format: o.LogFormat = None,
+    json: o.Json = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Serve a large model to Davids, until Ctrl-C or SIGTERM."""
+    given = {
+        "model": model,
+        "listen": listen,
+        "insecure": insecure,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "client_ca": client_ca,
+        "max_sessions": max_sessions,
+        "max_streams_per_peer": max_streams_per_peer,
+        "device": device,
+        "dtype": dtype,
+        "threads": threads,
+        "log_format": log_format,
+    }
+    from common.config import load
+    from common.console import note, print_json
+    from common.interrupt import interruptible
+    from common.logs import start_log
+    from goliath_server.settings import GoliathSettings
+
+    with interruptible():
+        settings = load(GoliathSettings, program="goliath", given=given, file=config)
+        start_log(form=settings.log_format, verbose=verbose)
+        note(f"goliath: loading {settings.model}")
+        import asyncio
+
+        from goliath_server.server import serve as run
+        from goliath_server.session import Host
+
+        def announce(address: str, host: Host) -> None:
+            if json:
+                print_json(
+                    {
+                        "type": "serving",
+                        "address": address,
+                        "model": host.name,
+                        "fingerprint": host.fingerprint.hex(),
+                        "insecure": settings.insecure,
+                    }
+                )
+            note(f"goliath: serving {host.name} on {address}; Ctrl-C ends it")
+
+        asyncio.run(run(settings, announce=announce))

@@ -1,0 +1,173 @@
+"""Building the server and running it until a signal."""
+
+import asyncio
+import contextlib
+import functools
+import importlib.metadata
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from common.collaboration.engine import Engine
+from common.collaboration.fusion import fuse
+from common.collaboration.plan import plan_for
+from common.compute import quieten, settle_device
+from common.diffusion.denoise import Predict, denoise
+from common.diffusion.model import SimplexDiffusionLM
+from common.diffusion.predict import predict
+from common.errors import SessionCancelledError
+from common.fit import config_of, default_settings
+from common.frames import Limits
+from common.models import find, load
+from common.pb import collaboration_pb2_grpc as rpc
+from common.security import tls_files
+from common.transport import MAX_MESSAGE_BYTES, open_server, split_address
+from common.vocabulary import Vocabulary
+from goliath_server.health import Health
+from goliath_server.service import Caps, CollaborationService
+from goliath_server.session import Host
+from goliath_server.settings import GoliathSettings
+
+log = logging.getLogger(__name__)
+
+_OTHER_STREAMS = 4
+"""Streams of a connection beside its sessions: probes and health."""
+
+
+def limits_of(settings: GoliathSettings) -> Limits:
+    """What sessions may use."""
+    return Limits(
+        max_message_bytes=MAX_MESSAGE_BYTES,
+        max_prompt_bytes=settings.max_prompt_bytes,
+        max_block_length=settings.max_block_length,
+        max_steps=settings.max_steps,
+        max_tokens=settings.max_tokens,
+        max_weight=settings.max_weight,
+        max_budget_ms=round(settings.max_budget_seconds * 1000),
+    )
+
+
+def load_host(settings: GoliathSettings) -> tuple[SimplexDiffusionLM, Host]:
+    """The model, and what it brings to sessions."""
+    quieten()
+    device = settle_device(settings.device, threads=settings.threads)
+    model, vocabulary = load(settings.model, device=device, dtype=settings.dtype)
+    return model, host_of(find(settings.model).name, model, vocabulary, limits_of(settings))
+
+
+def host_of(name: str, model: SimplexDiffusionLM, vocabulary: Vocabulary, limits: Limits) -> Host:
+    """What a loaded model brings to sessions."""
+    return Host(name, config_of(model), vocabulary, vocabulary.fingerprint, limits)
+
+
+def warm_up_request(host: Host) -> Predict:
+    """A first step: what is slow or broken at the first pass shows before anyone waits for it."""
+    terms = replace(default_settings(host.config), steps=1)
+    request = next(denoise(plan_for(host.config, host.vocabulary, terms, prompt="warm up"), fuse))
+    assert isinstance(request, Predict)
+    return request
+
+
+async def serve(settings: GoliathSettings, *, announce: Callable[[str, Host], None]) -> None:
+    """Serve until SIGTERM or SIGINT; then running sessions end after their step, new ones never
+    begin.
+
+    Args:
+        settings: what the operator chose.
+        announce: called with the address, and what is served there, when sessions can begin.
+
+    Raises:
+        UsageError: the address, its port or the TLS files cannot be used.
+        BadModelError: the model cannot be loaded.
+        SessionCancelledError: SIGINT ended the server, after draining.
+    """
+    tls = tls_files(
+        settings.tls_cert, settings.tls_key, settings.client_ca, authority_option="--client-ca"
+    )
+    server, port = open_server(
+        settings.listen,
+        tls=tls,
+        insecure=settings.insecure,
+        max_streams=settings.max_streams_per_peer + _OTHER_STREAMS,
+    )
+    health = Health(server)
+    service = CollaborationService(
+        limits=limits_of(settings),
+        caps=Caps(
+            sessions=settings.max_sessions,
+            streams_per_peer=settings.max_streams_per_peer,
+            session_s=settings.max_session_seconds,
+        ),
+        software_version=importlib.metadata.version("goliath-david"),
+    )
+    rpc.add_CollaborationServiceServicer_to_server(service, server)
+    await health.set(serving=False)
+    with _signals() as signals:
+        await server.start()
+        try:
+            host, _ = split_address(settings.listen)
+            shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            await _run(settings, service, health, signals, lambda hosted: announce(shown, hosted))
+            if signals.first is signal.SIGINT:
+                raise SessionCancelledError("interrupted")
+        finally:
+            await server.stop(None)
+
+
+async def _run(
+    settings: GoliathSettings,
+    service: CollaborationService,
+    health: Health,
+    signals: "_Signals",
+    announce: Callable[[Host], None],
+) -> None:
+    loading = asyncio.create_task(asyncio.to_thread(load_host, settings))
+    if await signals.before(loading):
+        return
+    model, host = loading.result()
+    async with Engine(functools.partial(predict, model), max_batch=settings.max_batch) as engine:
+        await engine.predict(warm_up_request(host))
+        service.begin(host, engine)
+        await health.set(serving=True)
+        announce(host)
+        await signals.came.wait()
+        log.info("server.draining")
+        await health.set(serving=False)
+        draining = asyncio.create_task(service.drain(settings.drain_seconds))
+        signals.came.clear()
+        if await signals.before(draining):
+            draining.cancel()
+
+
+class _Signals:
+    """The signals that came."""
+
+    def __init__(self) -> None:
+        self.came = asyncio.Event()
+        self.first: signal.Signals | None = None
+
+    def take(self, number: signal.Signals) -> None:
+        self.first = self.first or number
+        self.came.set()
+
+    async def before(self, task: "asyncio.Task[object]") -> bool:
+        """Whether a signal came before the task was done."""
+        signalled = asyncio.create_task(self.came.wait())
+        await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
+        signalled.cancel()
+        return not task.done()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[_Signals]:
+    """Catch SIGINT and SIGTERM on the loop, as long as this lasts."""
+    signals, loop = _Signals(), asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, signals.take, number)
+    try:
+        yield signals
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

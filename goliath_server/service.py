@@ -1,0 +1,223 @@
+"""The gRPC handlers of the server: who is let in, and how a session ends."""
+
+import asyncio
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import grpc
+import grpc.aio
+import structlog
+
+from common.collaboration.engine import Engine
+from common.errors import (
+    CollaborationError,
+    DrainingError,
+    LimitExceededError,
+    OutOfTimeError,
+    ServerFullError,
+    SessionCancelledError,
+    spec_of,
+)
+from common.frames import Limits, Open
+from common.pb import collaboration_pb2 as pb
+from common.pb import collaboration_pb2_grpc as rpc
+from common.transport import translated_errors
+from common.wire import server_info_to_proto
+from goliath_server.drive import Drive
+from goliath_server.session import Host, Session, open_session
+from goliath_server.stream import Stream
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What the server takes on at a time, and for how long."""
+
+    sessions: int = 8
+    """Sessions in all."""
+    streams_per_peer: int = 4
+    """Sessions of one peer: of one certificate's names, or of one address."""
+    session_s: float = 3600.0
+    """Longest life of a session, in seconds."""
+    open_s: float = 10.0
+    """Seconds in which the first frame must come."""
+    settle_s: float = 2.0
+    """Seconds in which a client may say that the answer arrived."""
+
+
+class CollaborationService(rpc.CollaborationServiceServicer):
+    """Sessions of one model. Refuses all until `begin`, and new ones after `drain`."""
+
+    def __init__(self, *, limits: Limits, caps: Caps, software_version: str) -> None:
+        """Know the limits; the model comes later."""
+        self._limits = limits
+        self._caps = caps
+        self._software_version = software_version
+        self._host: Host | None = None
+        self._engine: Engine | None = None
+        self._per_peer: Counter[str] = Counter()
+        self._drives: set[Drive] = set()
+        self._hurry: float | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._pumps: set[asyncio.Task[None]] = set()
+
+    def begin(self, host: Host, engine: Engine) -> None:
+        """Take sessions from now on."""
+        self._host, self._engine = host, engine
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no new session, and let those that run end after their step.
+
+        Returns when all have ended, or after the grace.
+        """
+        self._hurry = asyncio.get_running_loop().time() + grace_s
+        for drive in self._drives:
+            drive.drain(self._hurry)
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("drain.incomplete", extra={"sessions": self._per_peer.total()})
+
+    async def GetServerInfo(
+        self, request: pb.GetServerInfoRequest, context: Context
+    ) -> pb.GetServerInfoResponse:
+        """What this server offers."""
+        async with translated_errors(context):
+            host, _ = self._ready()
+            return server_info_to_proto(host.info(software_version=self._software_version))
+
+    async def Collaborate(  # type: ignore[override]
+        self, request_iterator: Any, context: Context
+    ) -> None:
+        """One session on one stream."""
+        async with translated_errors(context):
+            with self._admitted(context) as peer:
+                stream = Stream(context, self._limits)
+                pump = asyncio.create_task(stream.pump())
+                self._pumps.add(pump)
+                pump.add_done_callback(self._pumps.discard)
+                try:
+                    await self._guarded(stream, peer)
+                finally:
+                    stream.close()
+
+    async def _guarded(self, stream: Stream, peer: str) -> None:
+        """A session whose end is told in a frame and in the log."""
+        with structlog.contextvars.bound_contextvars(peer=peer):
+            try:
+                async with asyncio.timeout(self._caps.session_s):
+                    await self._session(stream)
+            except asyncio.CancelledError:
+                log.info("session.lost")
+                raise
+            except SessionCancelledError:
+                log.info("session.cancelled")
+                raise
+            except TimeoutError as error:
+                late = OutOfTimeError(
+                    f"the session passed its {self._caps.session_s:g} s", remedy="Begin a new one"
+                )
+                await stream.fail(late)
+                raise late from error
+            except CollaborationError as error:
+                log.info("session.failed", extra={"reason": spec_of(error).reason})
+                await stream.fail(error)
+                raise
+
+    async def _session(self, stream: Stream) -> None:
+        session = await self._opened(stream)
+        _, engine = self._ready()
+        drive = Drive(session, stream, engine)
+        self._drives.add(drive)
+        if self._hurry is not None:
+            drive.drain(self._hurry)
+        try:
+            with structlog.contextvars.bound_contextvars(session=session.opened.session_id[:8]):
+                settings = session.opened.settings
+                log.info("session.opened", extra={"weight": settings.weight, "seed": settings.seed})
+                completed = await drive.run()
+                await stream.send(
+                    replace(completed, bytes_received=stream.received, bytes_sent=stream.sent)
+                )
+                log.info(
+                    "session.completed",
+                    extra={
+                        "reason": completed.finish_reason.value,
+                        "tokens": len(completed.ids),
+                        "dropped": session.dropped,
+                        "received": stream.received,
+                        "sent": stream.sent,
+                    },
+                )
+                await stream.settle(self._caps.settle_s)
+        finally:
+            self._drives.discard(drive)
+
+    async def _opened(self, stream: Stream) -> Session:
+        until = asyncio.get_running_loop().time() + self._caps.open_s
+        frame = await stream.receive(until=until)
+        if not isinstance(frame, Open):
+            raise OutOfTimeError(
+                f"no first frame within {self._caps.open_s:g} s", remedy="Send Open at once"
+            )
+        host, _ = self._ready()
+        # Tokenising a long prompt takes a while: not on the event loop.
+        session = await asyncio.to_thread(
+            open_session, frame, host, session_id=secrets.token_urlsafe(16)
+        )
+        await stream.open(session.opened)
+        return session
+
+    def _ready(self) -> tuple[Host, Engine]:
+        if self._host is None or self._engine is None:
+            raise ServerFullError(
+                "the model is still loading: no session can begin yet",
+                remedy="Try again in a moment",
+            )
+        return self._host, self._engine
+
+    @contextmanager
+    def _admitted(self, context: Context) -> Iterator[str]:
+        """A place on this server for one session, under the peer's name."""
+        peer = _identity(context)
+        self._ready()
+        if self._hurry is not None:
+            raise DrainingError("the server is shutting down", remedy="Try again later")
+        if self._per_peer.total() >= self._caps.sessions:
+            raise ServerFullError(
+                f"all {self._caps.sessions} sessions are taken", remedy="Try again in a moment"
+            )
+        if self._per_peer[peer] >= self._caps.streams_per_peer:
+            raise LimitExceededError(
+                f"sessions of one peer: at most {self._caps.streams_per_peer} at a time",
+                remedy="Wait for one of your sessions to end",
+            )
+        self._per_peer[peer] += 1
+        self._idle.clear()
+        try:
+            yield peer
+        finally:
+            self._per_peer[peer] -= 1
+            if not self._per_peer[peer]:
+                del self._per_peer[peer]
+            if not self._per_peer:
+                self._idle.set()
+
+
+def _identity(context: Context) -> str:
+    """The names in the peer's certificate, vouched for by its authority; without TLS its host."""
+    names = (context.auth_context() or {}).get("x509_subject_alternative_name")
+    if names:
+        return ",".join(sorted(name.decode("utf-8", "replace") for name in names))
+    peer: str = context.peer()
+    return peer.rpartition(":")[0]

@@ -1,0 +1,218 @@
+"""One session as a state machine: no gRPC, no clock, no model.
+
+It decides what may open, which step is in flight, what a contribution to another step means, and
+what is told at the end. The stream and the budgets are the driver's.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.collaboration.contribution import Contribution
+from common.collaboration.fusion import Voice
+from common.collaboration.plan import plan_for
+from common.diffusion.denoise import Plan, Predict, Result
+from common.diffusion.model import SimplexDiffusionConfig
+from common.diffusion.terms import FinishReason, SelfConditioning
+from common.errors import MissingFeatureError, StepOutOfRangeError
+from common.fit import check_process, check_vocabulary, default_settings, process_of
+from common.frames import (
+    Completed,
+    ContributionChunk,
+    Limits,
+    Open,
+    Opened,
+    Outcome,
+    Participation,
+    Role,
+    ServerInfo,
+    Step,
+)
+from common.vocabulary import Vocabulary
+from common.wire import ContributionAssembler
+
+FEATURES = ("suffix",)
+"""Features that this server has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What this server's model brings to every session."""
+
+    name: str
+    config: SimplexDiffusionConfig
+    vocabulary: Vocabulary
+    fingerprint: bytes
+    """SHA-256 of the vocabulary."""
+    limits: Limits
+
+    def info(self, *, software_version: str) -> ServerInfo:
+        """What is told to anyone who asks."""
+        return ServerInfo(
+            software_version=software_version,
+            model_name=self.name,
+            vocabulary_fingerprint=self.fingerprint,
+            vocabulary_size=self.vocabulary.size,
+            process=process_of(self.config),
+            limits=self.limits,
+            defaults=default_settings(self.config),
+            features=FEATURES,
+        )
+
+
+class Session:
+    """One generation and the one David that takes part in it.
+
+    With an agreed weight of 0 the client sends no contributions, and none are waited for.
+    """
+
+    def __init__(self, opened: Opened, plan: Plan, *, contributor_id: str) -> None:
+        """Begin before the first step; `open_session` makes one from a client's first frame."""
+        self.opened = opened
+        self.plan = plan
+        self.contributor_id = contributor_id
+        self.moment = (0, 0)
+        """Block and step in flight."""
+        self.dropped = 0
+        """Parts of contributions that came too late, or twice."""
+        self._outcomes: list[Outcome] = []
+        self._assembler = ContributionAssembler(plan.block_length)
+        self._contribution: Contribution | None = None
+
+    @property
+    def collects(self) -> bool:
+        """Whether steps wait for contributions."""
+        return self.opened.settings.weight > 0
+
+    @property
+    def answered(self) -> bool:
+        """Whether the step in flight has its contribution, or needs none."""
+        return self._contribution is not None or not self.collects
+
+    def begin(self, request: Predict) -> Step:
+        """Put the next step in flight; what the client is shown of it."""
+        state = request.state
+        self.moment = (state.block, state.step)
+        self._assembler = ContributionAssembler(self.plan.block_length)
+        self._contribution = None
+        return Step(
+            block=state.block,
+            step=state.step,
+            estimate=state.estimate,
+            finished_ids=request.finished,
+            decided=request.decided,
+        )
+
+    def accept(self, chunk: ContributionChunk) -> None:
+        """Take in a part of a contribution; one that is late or comes twice is dropped.
+
+        Raises:
+            StepOutOfRangeError: It is ahead of the session.
+            InvalidFrameError: It does not follow the part before.
+        """
+        number, current = self._number(chunk.block, chunk.step), self._number(*self.moment)
+        if number > current:
+            raise StepOutOfRangeError(
+                f"contribution: expected block and step up to {self.moment}, "
+                f"got {(chunk.block, chunk.step)}",
+                remedy="Answer a step only after it came",
+            )
+        if number < len(self._outcomes) or self.answered:
+            self.dropped += 1
+            whole = chunk.index + 1 == chunk.count
+            if whole and number < len(self._outcomes) and self._outcomes[number] is Outcome.MISSED:
+                self._outcomes[number] = Outcome.LATE
+            return
+        self._contribution = self._assembler.add(chunk)
+
+    def close(self) -> list[Voice]:
+        """End the step in flight, with the contribution if it is whole; what is to be fused."""
+        contribution = self._contribution
+        self._outcomes.append(Outcome.MISSED if contribution is None else Outcome.TOOK_PART)
+        if contribution is None:
+            return []
+        return [Voice(self.contributor_id, self.opened.settings.weight, contribution)]
+
+    def completed(self, result: Result) -> Completed:
+        """The answer of a generation that came to its end."""
+        return Completed(
+            block=result.block,
+            step=result.step,
+            ids=result.ids,
+            finish_reason=result.finish_reason,
+            participations=self._participations(),
+            decided=result.decided,
+        )
+
+    def stopped(self, request: Predict, reason: FinishReason) -> Completed:
+        """The draft as it stands before a step, for an end before the end."""
+        draft = np.array(request.prefix[len(self.plan.prefix) :], np.int64)
+        if request.state.estimate.shape[1]:
+            draft = np.concatenate((draft, request.state.estimate[:, 0]))
+        ended = np.flatnonzero(draft == self.plan.end)
+        block, step = request.state.block, request.state.step
+        return Completed(
+            block=block,
+            step=step,
+            ids=draft[: ended[0] if len(ended) else None][: self.plan.max_tokens],
+            finish_reason=reason,
+            participations=self._participations(),
+            decided=request.decided,
+        )
+
+    def _participations(self) -> tuple[Participation, ...]:
+        if not self.collects:
+            return ()
+        return (Participation(self.contributor_id, np.array(self._outcomes, np.uint8)),)
+
+    def _number(self, block: int, step: int) -> int:
+        return block * self.opened.settings.steps + step
+
+
+def open_session(frame: Open, host: Host, *, session_id: str) -> Session:
+    """The session that a checked first frame asks for.
+
+    Raises:
+        MissingFeatureError: It needs what this server does not have.
+        VocabularyMismatchError, ProcessMismatchError: The client's model does not fit.
+        BadDataError: The prompt is empty, or too long for the model.
+    """
+    features = _agreed_features(frame)
+    check_vocabulary(host.fingerprint, frame.vocabulary_fingerprint)
+    process = process_of(host.config)
+    check_process(process, frame.process)
+    plan = plan_for(
+        host.config, host.vocabulary, frame.settings, prompt=frame.prompt, suffix=frame.suffix
+    )
+    opened = Opened(
+        session_id=session_id,
+        settings=frame.settings,
+        process=process,
+        prompt_ids=np.array(plan.prefix, np.int64),
+        suffix_ids=np.array(plan.suffix, np.int64),
+        times=plan.times,
+        limits=host.limits,
+        model_name=host.name,
+        vocabulary_size=host.vocabulary.size,
+        features=features,
+    )
+    return Session(opened, plan, contributor_id=frame.contributor_id)
+
+
+def _agreed_features(frame: Open) -> tuple[str, ...]:
+    wished = {*frame.required_features, *frame.optional_features}
+    needs = [name for name in frame.required_features if name not in FEATURES]
+    if frame.role is Role.CONTRIBUTOR:
+        needs.append("joining another's session")
+    if frame.session_id or frame.checkpoint is not None:
+        needs.append("resuming a session")
+    if frame.suffix and "suffix" not in wished:
+        needs.append("suffix, which the frame has and does not name")
+    if frame.settings.self_conditioning is SelfConditioning.FUSED:
+        needs.append("fused self-conditioning")
+    if needs:
+        raise MissingFeatureError(
+            f"features: this server has {', '.join(FEATURES)}; it cannot do: {', '.join(needs)}",
+            remedy="Open a new session as its owner with features that the server lists",
+        )
+    return tuple(name for name in FEATURES if name in wished)
