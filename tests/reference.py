@@ -46,7 +46,7 @@ def alpha_bar(t: float) -> float:
 
 
 def simplex(estimate: Sequence[int] | None, normals: Tensor, t: float, k: float) -> Tensor:
-    """softmax(sqrt(abar) * estimate + sqrt(1 - abar) * K * z), the estimate +K at its ids, else -K."""
+    """softmax(sqrt(abar) * estimate + sqrt(1 - abar) * K * z), the estimate being +K or -K."""
     clean = torch.full_like(normals, -k)
     if estimate is not None:
         clean[torch.arange(len(estimate)), torch.tensor(estimate)] = k

@@ -63,6 +63,10 @@ class Engine:
                 logits = await asyncio.get_running_loop().run_in_executor(
                     self._thread, self._predictor, requests
                 )
+            except asyncio.CancelledError:
+                for _, future in batch:
+                    future.cancel()
+                raise
             except Exception as error:
                 for _, future in batch:
                     if not future.done():

@@ -1,0 +1,540 @@
+import asyncio
+import functools
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from common.collaboration.codec import encode
+from common.collaboration.contribution import Codec
+from common.collaboration.contributor import Contributor, Voicing
+from common.collaboration.engine import Engine
+from common.collaboration.fusion import fuse
+from common.collaboration.local import LocalDavid, run_local
+from common.diffusion import conditioning
+from common.diffusion.denoise import Collect, Fused, Plan, Predict, Result, denoise
+from common.diffusion.predict import predict
+from common.diffusion.schedule import TimeWarp
+from common.diffusion.simplex import SimplexState
+from common.diffusion.terms import Decider, FinishReason, SelfConditioning
+from common.errors import LimitExceededError, UsageError
+from tests.tiny import tiny_model, tiny_vocabulary
+
+VOCABULARY = tiny_vocabulary()
+SIZE, END = VOCABULARY.size, VOCABULARY.end
+SOUP = VOCABULARY.encode("soup").ids[0]
+BLOCK, STEPS = 8, 4
+PROMPT = "how do i make soup?"
+NONE = np.empty(0, np.int64)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(VOCABULARY, seed=1)
+
+
+def plan(**changes) -> Plan:
+    given = {
+        "prefix": VOCABULARY.prompt_ids(VOCABULARY.encode(PROMPT).ids),
+        "suffix": (),
+        "times": TimeWarp.from_curve().table(STEPS),
+        "block_length": BLOCK,
+        "max_tokens": 2 * BLOCK,
+        "temperature": 0.0,
+        "min_p": 0.1,
+        "seed": 7,
+        "end": END,
+        "forbidden": VOCABULARY.forbidden,
+        "self_conditioning": SelfConditioning.OWN,
+    }
+    return Plan(**(given | changes))
+
+
+def votes(*ids: int) -> torch.Tensor:
+    """Logits that want these ids, the last one to the end of the block."""
+    rows = torch.zeros(1, BLOCK, SIZE)
+    wanted = [*ids, *[ids[-1]] * BLOCK][:BLOCK]
+    rows[0, range(BLOCK), wanted] = 20.0
+    return rows
+
+
+def drive(agreed: Plan, logits, fusing=fuse, voices=()) -> tuple[list, Result]:
+    """Run the loop with logits from a function of the request; the requests and the result."""
+    loop = denoise(agreed, fusing)
+    requests = [next(loop)]
+    try:
+        while True:
+            last = requests[-1]
+            requests.append(loop.send(logits(last) if isinstance(last, Predict) else voices))
+    except StopIteration as done:
+        return requests, done.value
+
+
+def predicts(requests) -> list[Predict]:
+    return [r for r in requests if isinstance(r, Predict)]
+
+
+# The protocol
+
+
+def test_each_step_predicts_then_collects():
+    agreed = plan()
+    requests, result = drive(agreed, lambda _: votes(SOUP))
+    assert len(requests) == 2 * 2 * STEPS
+    pairs = zip(requests[::2], requests[1::2], strict=True)
+    for n, (first, second) in enumerate(pairs):
+        assert isinstance(first, Predict)
+        assert second == Collect(n // STEPS, n % STEPS)
+        state = first.state
+        assert (state.seed, state.block, state.step) == (7, n // STEPS, n % STEPS)
+        assert state.t == agreed.times[n % STEPS]
+        assert state.estimate.dtype == np.int64
+        assert state.estimate.shape == (BLOCK, 0 if n % STEPS == 0 else 1)
+    assert (result.block, result.step) == (1, STEPS - 1)
+
+
+def test_the_estimate_is_the_last_projection():
+    turns = iter([SOUP, SOUP + 1, SOUP + 2, SOUP + 3])
+    requests, result = drive(plan(max_tokens=BLOCK), lambda _: votes(next(turns)))
+    shown = [r.state.estimate[:, 0].tolist() for r in predicts(requests)[1:]]
+    assert shown == [[SOUP + n] * BLOCK for n in range(3)]
+    assert result.ids.tolist() == [SOUP + 3] * BLOCK
+
+
+def test_the_end_token_cuts():
+    _, result = drive(plan(), lambda _: votes(SOUP, SOUP, END))
+    assert result.ids.tolist() == [SOUP, SOUP]
+    assert result.finish_reason is FinishReason.END_TOKEN
+    assert result.block == 0
+
+
+def test_only_the_first_end_token_counts():
+    _, result = drive(plan(), lambda _: votes(SOUP, END, SOUP, SOUP))
+    assert result.ids.tolist() == [SOUP]
+
+
+def test_an_answer_may_be_empty():
+    _, result = drive(plan(), lambda _: votes(END))
+    assert result.ids.shape == (0,)
+    assert result.ids.dtype == np.int64
+    assert result.finish_reason is FinishReason.END_TOKEN
+
+
+def test_finished_blocks_become_context():
+    agreed = plan(max_tokens=3 * BLOCK, suffix=(SOUP, 3))
+    requests, result = drive(agreed, lambda r: votes(SOUP + r.state.block))
+    prefixes = [r.prefix for r in predicts(requests)[::STEPS]]
+    first, second = (SOUP,) * BLOCK, (SOUP + 1,) * BLOCK
+    assert prefixes == [
+        agreed.prefix,
+        (*agreed.prefix, *first),
+        (*agreed.prefix, *first, *second),
+    ]
+    assert all(r.suffix == (SOUP, 3) for r in predicts(requests))
+    assert result.ids.tolist() == [*first, *second, *[SOUP + 2] * BLOCK]
+    assert result.finish_reason is FinishReason.MAX_TOKENS
+
+
+def test_the_second_block_can_end():
+    _, result = drive(plan(), lambda r: votes(SOUP, END) if r.state.block else votes(SOUP))
+    assert result.ids.tolist() == [SOUP] * (BLOCK + 1)
+    assert result.finish_reason is FinishReason.END_TOKEN
+
+
+@pytest.mark.parametrize("longest", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK - 1])
+def test_the_longest_answer_cuts(longest):
+    agreed = plan(max_tokens=longest)
+    assert agreed.blocks == -(-longest // BLOCK)
+    requests, result = drive(agreed, lambda _: votes(SOUP))
+    assert result.ids.tolist() == [SOUP] * longest
+    assert result.finish_reason is FinishReason.MAX_TOKENS
+    assert len(requests) == agreed.blocks * STEPS * 2
+
+
+def test_an_end_beyond_the_longest_answer_is_a_cut():
+    long_ = votes(*[SOUP] * 6, END)
+    assert drive(plan(max_tokens=4), lambda _: long_)[1].finish_reason is FinishReason.MAX_TOKENS
+    exact = drive(plan(max_tokens=6), lambda _: long_)[1]
+    assert exact.finish_reason is FinishReason.END_TOKEN
+    assert exact.ids.tolist() == [SOUP] * 6
+
+
+def test_finished_ids_are_shown_at_the_first_step_of_later_blocks_only():
+    agreed = plan(max_tokens=3 * BLOCK)
+    requests, _ = drive(agreed, lambda r: votes(SOUP + r.state.block))
+    for r in predicts(requests):
+        if r.state.step == 0 and r.state.block > 0:
+            assert r.finished.tolist() == [SOUP + r.state.block - 1] * BLOCK
+        else:
+            assert r.finished.shape == (0,)
+
+
+def test_who_decided_is_shown_with_the_next_step():
+    david = torch.zeros(1, BLOCK, dtype=torch.int64)
+    david[0, :2] = SOUP
+
+    def fusing(core, _):
+        scores = core.clone()
+        scores[0, 1] = votes(SOUP)[0, 0]
+        scores[0, 2] = votes(SOUP + 5)[0, 0]
+        return Fused(scores, david)
+
+    def core(_):
+        rows = votes(SOUP)
+        rows[0, 1] = votes(SOUP + 9)[0, 0]
+        return rows
+
+    requests, result = drive(plan(), core, fusing)
+    expected = [Decider.BOTH, Decider.DAVID, Decider.NEITHER, *[Decider.CORE] * (BLOCK - 3)]
+    first, *later = predicts(requests)
+    assert first.decided.shape == (0,)
+    for r in later:
+        assert r.decided.dtype == np.uint8
+        assert r.decided.tolist() == expected
+    assert result.decided.tolist() == expected
+
+
+def test_an_answer_of_one_step():
+    requests, result = drive(plan(times=(1.0,), max_tokens=BLOCK), lambda _: votes(SOUP))
+    assert len(requests) == 2
+    assert result.ids.tolist() == [SOUP] * BLOCK
+
+
+# Projection and re-noising
+
+
+def test_forbidden_ids_never_appear():
+    rows = votes(0, 1, 2, 3, 4, 6, 7, 15)
+    rows[..., SOUP] = 5.0
+    for temperature in (0.0, 5.0):
+        agreed = plan(temperature=temperature, min_p=1e-6)
+        requests, result = drive(agreed, lambda _: rows)
+        shown = np.concatenate([r.state.estimate.ravel() for r in predicts(requests)])
+        assert not np.isin(shown, VOCABULARY.forbidden).any()
+        assert not np.isin(result.ids, VOCABULARY.forbidden).any()
+
+
+def test_the_answer_is_the_greedy_projection_of_the_last_scores():
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randn(1, BLOCK, SIZE, generator=generator) for _ in range(STEPS)]
+    turns = iter(rows)
+    agreed = plan(temperature=3.0, min_p=1e-4, max_tokens=BLOCK, end=-1, forbidden=())
+    requests, result = drive(agreed, lambda _: next(turns))
+    assert result.ids.tolist() == rows[-1][0].argmax(-1).tolist()
+    # While the steps before it sampled.
+    assert (predicts(requests)[1].state.estimate[:, 0] != rows[0][0].argmax(-1).numpy()).any()
+
+
+def test_the_scores_given_to_the_loop_are_left_alone():
+    kept = votes(0)
+    drive(plan(), lambda _: votes(0), lambda _core, _voices: Fused(kept, None))
+    assert torch.equal(kept, votes(0))
+
+
+def test_same_seed_same_answer_other_seed_another(model):
+    hot = {"temperature": 2.0, "min_p": 0.01}
+    first = run_local(plan(**hot), model, {})
+    again = run_local(plan(**hot), model, {})
+    other = run_local(plan(**hot, seed=8), model, {})
+    assert first.ids.tolist() == again.ids.tolist()
+    assert first.ids.tolist() != other.ids.tolist()
+    # Greedy answers depend on the seed too: through the noise.
+    drafts: list[list[np.ndarray]] = [[], []]
+    for kept, seed in zip(drafts, (1, 2), strict=True):
+        run_local(plan(seed=seed), model, {}, lambda r, kept=kept: kept.append(r.state.estimate))
+    assert any(not np.array_equal(a, b) for a, b in zip(*drafts, strict=False))
+
+
+# Self-conditioning
+
+
+def test_own_conditioning_follows_the_core_and_starts_anew_in_each_block():
+    generator = torch.Generator().manual_seed(0)
+    given: list[torch.Tensor] = []
+
+    def logits(_):
+        given.append(torch.randn(1, BLOCK, SIZE, generator=generator))
+        return given[-1]
+
+    requests, _ = drive(plan(end=-1), logits, lambda c, _: Fused(-c, None))
+    for n, r in enumerate(predicts(requests)):
+        if r.state.step == 0:
+            assert r.condition is None
+        else:
+            expected = conditioning.from_logits(given[n - 1])
+            assert torch.equal(r.condition.ids, expected.ids)
+            assert torch.equal(r.condition.weights, expected.weights)
+
+
+def test_estimate_conditioning_is_the_state_itself():
+    agreed = plan(self_conditioning=SelfConditioning.ESTIMATE)
+    requests, _ = drive(agreed, lambda r: votes(SOUP + r.state.step))
+    for r in predicts(requests):
+        if r.state.step == 0:
+            assert r.condition is None
+        else:
+            assert r.condition.ids[0].tolist() == r.state.estimate.tolist()
+            assert (r.condition.weights == 1).all()
+
+
+# Contributors
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_a_loud_oracle_is_obeyed(model, codec):
+    class Oracle:
+        def contribute(self, state, _finished):
+            return encode(votes(SOUP)[0], block=state.block, step=state.step, codec=codec)
+
+    steps: list[Predict] = []
+    result = run_local(plan(), model, {"oracle": LocalDavid(Oracle(), 0.999)}, steps.append)
+    assert result.ids.tolist() == [SOUP] * 2 * BLOCK
+    shown = {d for step in steps[1:] for d in step.decided.tolist()}
+    assert shown <= {Decider.DAVID, Decider.BOTH}
+
+
+def contributor(model, *, codec=Codec.DENSE, own=True, **changes) -> Contributor:
+    contrast = changes.pop("contrast", 0.0)
+    given = {"prompt": PROMPT, "answer_length": 2 * BLOCK} | changes
+    return Contributor(
+        model,
+        VOCABULARY,
+        voicing=Voicing(contrast=contrast, codec=codec),
+        self_conditioning=SelfConditioning.OWN if own else SelfConditioning.ESTIMATE,
+        **given,
+    )
+
+
+def state(step: int, *, block: int = 0) -> SimplexState:
+    estimate = np.full((BLOCK, 1 if step else 0), SOUP, np.int64)
+    return SimplexState(7, block, step, 1.0 - step / 10, estimate)
+
+
+def rows_of(david: Contributor, *steps: SimplexState) -> np.ndarray:
+    for one in steps:
+        contribution = david.contribute(one, NONE)
+        assert (contribution.block, contribution.step) == (one.block, one.step)
+    return contribution.values
+
+
+def test_a_contributor_conditions_on_its_last_answer(model):
+    fresh = rows_of(contributor(model), state(1))
+    followed = rows_of(contributor(model), state(0), state(1))
+    assert not np.array_equal(fresh, followed)
+
+
+def test_a_contributor_starts_anew_after_a_missed_step(model):
+    fresh = rows_of(contributor(model), state(2))
+    missed = rows_of(contributor(model), state(0), state(2))
+    kept = rows_of(contributor(model), state(0), state(1), state(2))
+    assert np.array_equal(fresh, missed)
+    assert not np.array_equal(fresh, kept)
+
+
+def test_a_contributor_starts_anew_in_each_block(model):
+    before = contributor(model)
+    rows_of(before, state(0), state(1))
+    assert np.array_equal(
+        rows_of(before, state(0, block=1)), rows_of(contributor(model), state(0, block=1))
+    )
+
+
+def test_an_estimate_needs_no_memory(model):
+    fresh = rows_of(contributor(model, own=False), state(2))
+    followed = rows_of(contributor(model, own=False), state(0), state(1), state(2))
+    assert np.array_equal(fresh, followed)
+
+
+def test_finished_blocks_are_read_by_contributors(model):
+    david = contributor(model)
+    plain = rows_of(david, state(0, block=1))
+    block = np.full(BLOCK, SOUP, np.int64)
+    assert not np.array_equal(david.contribute(state(0, block=1), block).values, plain)
+
+
+def test_a_context_changes_the_vote_and_stays_out_of_the_prompt(model):
+    plain, private = contributor(model), contributor(model, context="add salt.")
+    assert plain.prompt_ids == private.prompt_ids == plan().prefix
+    assert not np.array_equal(rows_of(plain, state(0)), rows_of(private, state(0)))
+
+
+def test_contrast_is_the_published_sum(model):
+    with_, without = contributor(model, context="add salt."), contributor(model)
+    both = contributor(model, context="add salt.", contrast=0.5)
+    a, b = (torch.tensor(rows_of(d, state(0)), dtype=torch.float32) for d in (with_, without))
+    expected = (1.5 * a - 0.5 * b).view(BLOCK, SIZE)
+    expected = expected - expected.amax(-1, keepdim=True)
+    result = torch.tensor(rows_of(both, state(0)), dtype=torch.float32).view(BLOCK, SIZE)
+    torch.testing.assert_close(result, expected, atol=0.1, rtol=0.01)
+
+
+def test_contrast_without_a_context_is_refused(model):
+    with pytest.raises(UsageError, match="contrast"):
+        contributor(model, contrast=0.5)
+
+
+def test_texts_too_long_for_david_are_refused(model):
+    with pytest.raises(LimitExceededError, match="256 positions"):
+        contributor(model, context="salt " * 300)
+
+
+# Drivers
+
+
+def test_the_local_driver_shows_every_step(model):
+    seen: list[tuple[int, int]] = []
+    result = run_local(
+        plan(end=-1), model, {}, lambda r: seen.append((r.state.block, r.state.step))
+    )
+    assert seen == [(b, s) for b in range(2) for s in range(STEPS)]
+    assert len(result.ids) == 2 * BLOCK
+
+
+def test_weight_nought_and_one_in_the_local_driver(model):
+    small = tiny_model(VOCABULARY, seed=5)
+    agreed = plan()
+    alone = run_local(agreed, model, {}).ids.tolist()
+    muted = run_local(agreed, model, {"d": LocalDavid(contributor(small), 0.0)}).ids.tolist()
+    assert muted == alone
+    answers = [
+        run_local(agreed, core, {"d": LocalDavid(contributor(small), 1.0)}).ids.tolist()
+        for core in (model, small, tiny_model(VOCABULARY, seed=9))
+    ]
+    assert answers[0] == answers[1] == answers[2] != alone
+
+
+def test_a_fault_in_a_contributor_reaches_the_caller(model):
+    class Broken:
+        def contribute(self, *_):
+            raise RuntimeError("no salt left")
+
+    with pytest.raises(RuntimeError, match="no salt"):
+        run_local(plan(), model, {"d": LocalDavid(Broken(), 0.5)})
+
+
+# The engine
+
+
+def ask(seed: int, *, prompt: int = 5, block: int = BLOCK, step: int = 1) -> Predict:
+    rng = np.random.default_rng(seed)
+    estimate = rng.integers(16, SIZE, (block, min(step, 1)))
+    prefix = tuple(rng.integers(16, SIZE, prompt).tolist())
+    return Predict(SimplexState(seed, 0, step, 0.5, estimate), prefix, (), None, NONE, NONE)
+
+
+async def test_one_at_a_time_is_bit_equal(model):
+    requests = [ask(n, prompt=3 + n) for n in range(5)]
+    async with Engine(functools.partial(predict, model)) as engine:
+        answers = await asyncio.gather(*(engine.predict(r) for r in requests))
+    for request, answer in zip(requests, answers, strict=True):
+        assert torch.equal(answer, predict(model, [request]))
+
+
+async def test_waiting_requests_share_a_pass(model):
+    sizes = []
+
+    def predictor(requests):
+        sizes.append(len(requests))
+        return predict(model, requests)
+
+    requests = [ask(n, prompt=3 + n, step=n % 2) for n in range(7)]
+    async with Engine(predictor, max_batch=4) as engine:
+        answers = await asyncio.gather(*(engine.predict(r) for r in requests))
+    assert sizes == [4, 3]
+    for request, answer in zip(requests, answers, strict=True):
+        torch.testing.assert_close(answer, predict(model, [request]), atol=1e-3, rtol=1e-4)
+
+
+async def test_block_lengths_are_not_mixed():
+    lengths = []
+
+    def predictor(requests):
+        lengths.append([len(r.state.estimate) for r in requests])
+        return torch.zeros(len(requests), lengths[-1][0], SIZE)
+
+    async with Engine(predictor, max_batch=8) as engine:
+        await asyncio.gather(*(engine.predict(ask(n, block=4 + n % 2)) for n in range(6)))
+    assert lengths == [[4, 4, 4], [5, 5, 5]]
+
+
+async def test_the_model_runs_off_the_event_loop():
+    threads = []
+
+    def predictor(requests):
+        threads.append(threading.current_thread())
+        return torch.zeros(len(requests), BLOCK, SIZE)
+
+    async with Engine(predictor) as engine:
+        await asyncio.gather(engine.predict(ask(0)), engine.predict(ask(1)))
+    assert threads[0] is threads[1]
+    assert threads[0] is not threading.main_thread()
+
+
+async def test_a_fault_reaches_its_caller_and_the_engine_goes_on():
+    def predictor(requests):
+        if requests[0].state.seed == 1:
+            raise RuntimeError("out of memory")
+        return torch.zeros(len(requests), BLOCK, SIZE)
+
+    async with Engine(predictor) as engine:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            await engine.predict(ask(1))
+        assert (await engine.predict(ask(2))).shape == (1, BLOCK, SIZE)
+
+
+async def test_a_cancelled_request_is_not_computed():
+    running, go = threading.Event(), threading.Event()
+    seeds = []
+
+    def predictor(requests):
+        seeds.extend(r.state.seed for r in requests)
+        running.set()
+        go.wait(20)
+        return torch.zeros(len(requests), BLOCK, SIZE)
+
+    async with Engine(predictor) as engine:
+        first, second, third = (asyncio.create_task(engine.predict(ask(n))) for n in range(3))
+        await asyncio.to_thread(running.wait, 20)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        go.set()
+        await asyncio.gather(first, third)
+    assert second.cancelled()
+    assert seeds == [0, 2]
+
+
+async def test_cancelling_the_running_request_leaves_the_engine_whole():
+    running, go = threading.Event(), threading.Event()
+
+    def predictor(requests):
+        running.set()
+        go.wait(20)
+        return torch.zeros(len(requests), BLOCK, SIZE)
+
+    async with Engine(predictor) as engine:
+        first = asyncio.create_task(engine.predict(ask(0)))
+        await asyncio.to_thread(running.wait, 20)
+        first.cancel()
+        go.set()
+        assert (await engine.predict(ask(1))).shape == (1, BLOCK, SIZE)
+    assert first.cancelled()
+
+
+async def test_stopping_leaves_nobody_waiting():
+    running, go = threading.Event(), threading.Event()
+
+    def predictor(requests):
+        running.set()
+        go.wait(20)
+        return torch.zeros(len(requests), BLOCK, SIZE)
+
+    async with Engine(predictor) as engine:
+        tasks = [asyncio.create_task(engine.predict(ask(n))) for n in range(3)]
+        await asyncio.to_thread(running.wait, 20)
+        asyncio.get_running_loop().call_later(0.05, go.set)
+    done, pending = await asyncio.wait(tasks, timeout=10)
+    for task in pending:
+        task.cancel()
+    assert not pending
+    assert all(task.cancelled() for task in done)
