@@ -51,7 +51,7 @@ def questions(count: int) -> list[str]:
     return [row["instruction"] for row in rows[:: len(rows) // count][:count]]
 
 
-def drafts(david: David, steps: int):  # noqa: ANN201
+def drafts(david: David, steps: int):
     """Print the draft now and then as it takes shape."""
     wanted = {int(share * steps) for share in SHOWN}
     width = shutil.get_terminal_size().columns - 14

@@ -1,6 +1,6 @@
-"""Is a networked answer the embedded one, token for token? Asks the bundled pair each prompt both ways.
+"""Is a networked answer the embedded one, token for token? Asks the bundled pair both ways.
 
-Run `scripts/identity --prompts 100`. Results go to runs/identity.jsonl, and a second run goes on there.
+Run `scripts/identity --prompts 100`. Results go to runs/identity.jsonl; a second run resumes.
 """
 
 import argparse
