@@ -55,7 +55,7 @@ class Stream:
                     break
                 self.received += message.ByteSize() + FRAME_PREFIX_BYTES
                 await self._queue.put(message)
-        except (grpc.aio.BaseError, grpc.RpcError, asyncio.InvalidStateError) as error:
+        except Exception as error:  # gRPC's own, or whatever the parser of messages raises
             log.debug("stream.broken", extra={"kind": type(error).__name__})
         if not self._closed:
             await self._queue.put(None)
@@ -119,8 +119,8 @@ class Stream:
             return None
         if message is None:
             raise InvalidFrameError(
-                "the stream ended without Finish or Cancel: the connection counts as lost",
-                remedy="End a session with one of these frames",
+                "the stream broke, or ended without Finish or Cancel: it counts as lost",
+                remedy="Send messages of this contract, and end with one of these frames",
             )
         return message
 

@@ -1,0 +1,494 @@
+"""The server over a real connection: embedded tokens, late rules, caps, ends, drain, TLS."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import numpy as np
+import pytest
+import trustme
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from common.collaboration.contribution import Codec
+from common.collaboration.contributor import Contributor
+from common.diffusion.terms import FinishReason
+from common.errors import (
+    ContributionFailedError,
+    DrainingError,
+    InvalidFrameError,
+    LimitExceededError,
+    OutOfTimeError,
+    ProtocolMismatchError,
+    ServerFullError,
+    SessionCancelledError,
+    StepOutOfRangeError,
+    VocabularyMismatchError,
+)
+from common.frames import (
+    Answer,
+    Cancel,
+    Completed,
+    Failed,
+    Finish,
+    LateRule,
+    Limits,
+    Outcome,
+    Step,
+)
+from common.pb import collaboration_pb2 as pb
+from common.transport import TlsFiles, open_channel
+from common.wire import client_frame_to_proto
+from goliath_server.health import SERVICE
+from goliath_server.service import Caps
+from tests.serving import (
+    CONTEXT,
+    Served,
+    bare,
+    embedded,
+    generated_with,
+    open_frame,
+    question,
+    serving,
+    settings,
+)
+
+
+@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize("contrast", [0.0, 0.7])
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+async def test_networked_equals_embedded(weight: float, contrast: float, codec: Codec) -> None:
+    async with serving() as served:
+        for temperature in (0.0, 1.0):
+            for max_tokens in (16, 32):
+                asked = question(
+                    weight=weight,
+                    contrast=contrast,
+                    codec=codec,
+                    temperature=temperature,
+                    max_tokens=max_tokens,
+                    context=CONTEXT,
+                )
+                over, here = await served.ask(asked), embedded(asked)
+                assert over.tokens == here.tokens
+                assert over.text == here.text
+                assert over.finish_reason == here.finish_reason
+                assert (over.steps_run, over.david_steps) == (here.steps_run, here.david_steps)
+
+
+async def test_david_and_his_context_change_the_answer() -> None:
+    async with serving() as served:
+        alone = await served.ask(question(weight=0.0))
+        together = await served.ask(question())
+        private = await served.ask(question(context=CONTEXT))
+        contrasted = await served.ask(question(context=CONTEXT, contrast=0.7))
+    assert len({alone.tokens, together.tokens, private.tokens, contrasted.tokens}) == 4
+
+
+async def test_many_sessions_at_once_do_not_mix() -> None:
+    asked = [question(seed=seed) for seed in range(4)]
+    async with serving() as served:
+        replies = await asyncio.gather(*(served.ask(one) for one in asked))
+    assert [reply.tokens for reply in replies] == [embedded(one).tokens for one in asked]
+
+
+class SlowDavid:
+    """Makes contributions to some steps hang until they are let go."""
+
+    def __init__(self, steps: set[int]) -> None:
+        self.steps = steps
+        self.go = threading.Event()
+        self.reached = threading.Event()
+
+    def wrap(self, contribute: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(contributor: Contributor, state: Any, finished: Any) -> Any:
+            if state.step in self.steps and not self.go.is_set():
+                self.reached.set()
+                assert self.go.wait(30)
+            return contribute(contributor, state, finished)
+
+        return slow
+
+
+@pytest.fixture
+def slow_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SlowDavid]]:
+    made: list[SlowDavid] = []
+
+    def make(*steps: int) -> SlowDavid:
+        slow = SlowDavid(set(steps))
+        made.append(slow)
+        monkeypatch.setattr(Contributor, "contribute", slow.wrap(Contributor.contribute))
+        return slow
+
+    yield make
+    for slow in made:
+        slow.go.set()
+
+
+async def test_wait_waits_past_the_budget(slow_at: Any) -> None:
+    slow = slow_at(1)
+    asked = question(budget_ms=1)
+    async with serving() as served:
+        asking = asyncio.create_task(served.ask(asked))
+        await asyncio.to_thread(slow.reached.wait, 20)
+        await asyncio.sleep(0.2)
+        assert not asking.done()
+        slow.go.set()
+        reply = await asking
+    assert reply.tokens == embedded(asked).tokens
+    assert (reply.david_steps, reply.missed, reply.late) == (4, 0, 0)
+
+
+async def test_solo_goes_on_and_the_result_is_that_of_the_steps_that_he_made(slow_at: Any) -> None:
+    slow = slow_at(1)
+    asked = question(budget_ms=700, late_rule=LateRule.SOLO, steps=5, max_tokens=32)
+    came: list[int] = []
+
+    def watch(draft: Any) -> None:
+        came.append(draft.step)
+        if draft.step == 3:
+            slow.go.set()
+
+    outcomes: list[np.ndarray] = []
+    async with serving() as served:
+        log = logging.getLogger("goliath_server.service")
+        log.setLevel(logging.INFO)
+        reply = await served.ask(asked, on_draft=_keeping(outcomes, served, watch))
+    assert came == [0, 1, 2, 3, 4] * 2
+    assert reply.missed + reply.late > 0
+    assert 0 < reply.david_steps < 10
+    took = {i for i, one in enumerate(outcomes[-1]) if one == Outcome.TOOK_PART}
+    assert len(took) == reply.david_steps
+    assert {1, 2} & took == set()
+    assert tuple(generated_with(asked, took).ids.tolist()) == reply.tokens
+
+
+def _keeping(outcomes: list[np.ndarray], served: Served, watch: Any) -> Any:
+    """Look at the server's own record of the session at each step."""
+
+    def on_draft(draft: Any) -> None:
+        watch(draft)
+        (drive,) = served.service._drives
+        outcomes[:] = [drive._session._outcomes]
+
+    return on_draft
+
+
+async def test_fail_ends_the_session(slow_at: Any) -> None:
+    slow_at(1)
+    async with serving() as served:
+        with pytest.raises(ContributionFailedError, match=r"step 1 of block 0 within 0.2 s"):
+            await served.ask(question(budget_ms=200, late_rule=LateRule.FAIL))
+
+
+async def test_copies_and_late_ones_are_dropped() -> None:
+    terms = settings(late_rule=LateRule.SOLO, budget_ms=300)
+    async with serving() as served, bare(served) as client:
+        await client.open(open_frame(terms))
+        assert isinstance(await client.read(), Step)
+        await client.contribute(0, 0)
+        await client.contribute(0, 0, favourite=91)
+        assert isinstance(await client.read(), Step)
+        await client.contribute(0, 0, favourite=92)
+        third = await client.read()
+        assert isinstance(third, Step)
+        await client.contribute(0, 1)
+        await client.contribute(0, 2)
+        done = await client.read()
+    assert isinstance(done, Completed)
+    assert done.participations[0].outcomes.tolist() == [1, 2, 1]
+    assert done.bytes_received > 0
+
+
+async def test_a_contribution_ahead_ends_the_session() -> None:
+    async with serving() as served, bare(served) as client:
+        await client.open()
+        await client.read()
+        await client.contribute(0, 2)
+        failed = await client.read()
+        assert isinstance(failed, Failed)
+        assert failed.reason == "STEP_OUT_OF_RANGE"
+        assert type(await client.verdict()) is StepOutOfRangeError
+
+
+def _garbage() -> dict[str, tuple[list[pb.CollaborateRequest], type[Exception]]]:
+    good = client_frame_to_proto(open_frame())
+    empty, old, foreign, unspoken = (pb.CollaborateRequest() for _ in range(4))
+    for message in (old, foreign, unspoken):
+        message.CopyFrom(good)
+    old.open.protocol_version = 99
+    foreign.open.vocabulary_fingerprint = bytes(32)
+    unspoken.open.settings.late_rule = 77  # type: ignore[assignment]
+    nan = pb.CollaborateRequest(
+        contribution=pb.Contribution(
+            codec=pb.CODEC_TOPK,
+            chunk_count=1,
+            rows=16,
+            counts=b"\1\0" * 16,
+            ids=b"\x5a" * 16,
+            values=b"\0\x7e" * 16,
+            floors=b"\0\0" * 16,
+            log_mass=bytes(64),
+        )
+    )
+    answer = client_frame_to_proto(Answer(0, 0, np.zeros(1, np.float16)))
+    return {
+        "no frame": ([empty], InvalidFrameError),
+        "not open first": ([client_frame_to_proto(Finish(0, 0))], InvalidFrameError),
+        "open twice": ([good, good], InvalidFrameError),
+        "other version": ([old], ProtocolMismatchError),
+        "other vocabulary": ([foreign], VocabularyMismatchError),
+        "unknown enum": ([unspoken], InvalidFrameError),
+        "not a number": ([good, nan], InvalidFrameError),
+        "answer to no ask": ([good, answer], InvalidFrameError),
+    }
+
+
+@pytest.mark.parametrize("kind", _garbage())
+async def test_hostile_frames_end_only_their_own_session(kind: str) -> None:
+    messages, error = _garbage()[kind]
+    asked = question(steps=3)
+    async with serving() as served:
+        good = asyncio.create_task(served.ask(asked))
+        async with bare(served) as client:
+            for message in messages:
+                await client.send_raw(message)
+            assert type(await client.verdict()) is error
+        assert (await good).tokens == embedded(asked).tokens
+
+
+async def test_bytes_that_are_no_message_end_only_their_own_session() -> None:
+    async with serving() as served:
+        async with open_channel(served.address, insecure=True) as channel:
+            call = channel.stream_stream(f"/{SERVICE}/Collaborate")(timeout=10)
+            await call.write(b"\xff" * 100)
+            assert b"INVALID_FRAME" in await call.read()
+        assert (await served.ask(question())).tokens
+
+
+@pytest.mark.parametrize(
+    ("terms", "says"),
+    [
+        (settings(steps=11), "steps: at most 10"),
+        (settings(block_length=17), "block_length: at most 16"),
+        (settings(max_tokens=65), "max_tokens: at most 64"),
+        (settings(weight=0.9), "weight: at most 0.8"),
+        (settings(budget_ms=5001), "budget_ms: at most 5000"),
+    ],
+)
+async def test_limits_hold(terms: Any, says: str) -> None:
+    limits = Limits(
+        max_prompt_bytes=30,
+        max_block_length=16,
+        max_steps=10,
+        max_tokens=64,
+        max_weight=0.8,
+        max_budget_ms=5000,
+    )
+    async with serving(limits=limits) as served, bare(served) as client:
+        await client.send(open_frame(replace(settings(budget_ms=1), **_own(terms))))
+        verdict = await client.verdict()
+    assert type(verdict) is LimitExceededError
+    assert says in verdict.message
+
+
+def _own(terms: Any) -> dict[str, Any]:
+    usual = settings()
+    names = ("steps", "block_length", "max_tokens", "weight", "budget_ms")
+    return {n: getattr(terms, n) for n in names if getattr(terms, n) != getattr(usual, n)}
+
+
+async def test_a_long_prompt_is_refused() -> None:
+    async with serving(limits=Limits(max_prompt_bytes=30)) as served, bare(served) as client:
+        await client.send(open_frame(prompt="soup " * 7))
+        assert type(await client.verdict()) is LimitExceededError
+
+
+async def test_a_huge_message_is_refused() -> None:
+    async with serving() as served:
+        # A channel of gRPC's own, which does not limit what it sends.
+        async with grpc.aio.insecure_channel(served.address) as channel:
+            call = channel.stream_stream(f"/{SERVICE}/Collaborate")(timeout=10)
+            await call.write(bytes(2**24 + 1))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call.read()
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await served.ask(question())).tokens
+
+
+async def test_a_full_server_says_so_and_has_room_again() -> None:
+    async with serving(caps=Caps(sessions=1)) as served:
+        async with bare(served) as first:
+            await first.open()
+            async with bare(served) as second:
+                assert type(await second.verdict()) is ServerFullError
+            await first.send(Cancel(0, 0))
+            assert type(await first.verdict()) is SessionCancelledError
+        assert (await served.ask(question())).tokens
+
+
+async def test_one_peer_does_not_take_all() -> None:
+    async with serving(caps=Caps(streams_per_peer=1)) as served, bare(served) as first:
+        await first.open()
+        async with bare(served) as second:
+            verdict = await second.verdict()
+    assert type(verdict) is LimitExceededError
+    assert "one peer" in verdict.message
+
+
+async def test_the_first_frame_must_come_soon() -> None:
+    async with serving(caps=Caps(open_s=0.2)) as served, bare(served) as client:
+        assert type(await client.verdict()) is OutOfTimeError
+
+
+async def test_no_session_lives_for_ever() -> None:
+    async with serving(caps=Caps(session_s=0.5)) as served, bare(served) as client:
+        await client.open()
+        assert isinstance(await client.read(), Step)
+        failed = await client.read()
+        assert isinstance(failed, Failed)
+        assert type(await client.verdict()) is OutOfTimeError
+
+
+async def test_half_close_is_a_lost_connection() -> None:
+    async with serving() as served, bare(served) as client:
+        await client.open()
+        await client.read()
+        await client.call.done_writing()
+        verdict = await client.verdict()
+        assert type(verdict) is InvalidFrameError
+        assert "lost" in verdict.message
+
+
+async def test_a_client_that_vanishes_frees_its_place() -> None:
+    async with serving(caps=Caps(sessions=1)) as served:
+        async with bare(served) as client:
+            await client.open()
+            await client.read()
+        assert await _until(lambda: not served.service._per_peer)
+        assert (await served.ask(question())).tokens
+
+
+async def _until(holds: Callable[[], bool]) -> bool:
+    for _ in range(1000):
+        if holds():
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+async def test_finish_brings_the_draft(weight: float) -> None:
+    async with serving() as served, bare(served) as client:
+        await client.open(open_frame(settings(weight=weight, steps=200)))
+        await client.read()
+        if weight:
+            await client.contribute(0, 0)
+            await client.read()
+        await client.send(Finish(0, 1))
+        frame = await client.read()
+        while isinstance(frame, Step):
+            frame = await client.read()
+    assert isinstance(frame, Completed)
+    assert frame.finish_reason is FinishReason.CLIENT_FINISHED
+    assert len(frame.ids) or frame.step < 3
+
+
+async def test_a_whole_session_ends_well() -> None:
+    async with serving() as served, bare(served) as client:
+        await client.open()
+        for step in range(3):
+            await client.read()
+            await client.contribute(0, step)
+        done = await client.read()
+        assert isinstance(done, Completed)
+        await client.send(Finish(0, 2))
+        assert await client.verdict() is None
+        assert await client.call.code() is grpc.StatusCode.OK
+
+
+async def test_a_session_that_forgets_to_finish_ends_too() -> None:
+    async with serving(caps=Caps(settle_s=0.1)) as served, bare(served) as client:
+        await client.open(open_frame(settings(weight=0.0, steps=1)))
+        assert await client.verdict() is None
+
+
+async def test_drain_ends_sessions_after_their_step() -> None:
+    steps: list[int] = []
+    async with serving() as served:
+        asked = question(steps=1000)
+        asking = asyncio.create_task(served.ask(asked, on_draft=lambda d: steps.append(d.step)))
+        assert await _until(lambda: len(steps) > 3)
+        await served.service.drain(20)
+        reply = await asking
+        with pytest.raises(DrainingError):
+            await served.ask(question())
+    assert reply.finish_reason is FinishReason.DRAINING
+    assert reply.tokens
+    assert reply.steps_run < 1000
+
+
+async def test_drain_does_not_wait_for_a_david_that_hangs() -> None:
+    async with serving() as served, bare(served) as client:
+        await client.open()
+        await client.read()
+        await served.service.drain(0.3)
+        done = await client.read()
+        assert isinstance(done, Completed)
+        assert done.finish_reason is FinishReason.DRAINING
+        assert len(done.ids) == 0
+
+
+async def test_a_server_that_loads_its_model_says_so() -> None:
+    async with serving(ready=False) as served:
+        with pytest.raises(ServerFullError, match="loading"):
+            await served.ask(question())
+        async with bare(served) as client:
+            assert type(await client.verdict()) is ServerFullError
+
+
+async def test_health_and_reflection() -> None:
+    async with (
+        serving(ready=False) as served,
+        open_channel(served.address, insecure=True) as channel,
+    ):
+        stub = health_pb2_grpc.HealthStub(channel)
+        seen = []
+        for serves in (False, True):
+            await served.health.set(serving=serves)
+            for name in ("", SERVICE):
+                asked = health_pb2.HealthCheckRequest(service=name)
+                seen.append((await stub.Check(asked)).status)
+        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        listed = (await call.read()).list_services_response.service
+        call.cancel()
+    down, up = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
+    assert seen == [down, down, up, up]
+    assert SERVICE in {one.name for one in listed}
+
+
+async def test_mutual_tls_names_the_peer(tmp_path: Path) -> None:
+    authority = trustme.CA()
+
+    def files(name: str, host: str) -> TlsFiles:
+        made = authority.issue_cert(host)
+        paths = [tmp_path / f"{name}.{kind}" for kind in ("crt", "key", "ca")]
+        made.cert_chain_pems[0].write_to_path(paths[0])
+        made.private_key_pem.write_to_path(paths[1])
+        authority.cert_pem.write_to_path(paths[2])
+        return TlsFiles(*paths)
+
+    server, client = files("server", "127.0.0.1"), files("client", "david.example")
+    peers: list[str] = []
+    async with serving(tls=server, client_tls=client) as served:
+        reply = await served.ask(
+            question(), on_draft=lambda _: peers.extend(served.service._per_peer)
+        )
+    assert reply.tokens == embedded(question()).tokens
+    assert set(peers) == {"david.example"}
