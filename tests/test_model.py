@@ -190,6 +190,15 @@ def test_rows_have_their_own_block_start(model):
             torch.testing.assert_close(together[i], model(**one).logits[0], atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_conditions_follow_the_model_to_its_device(seed):
+    """States and estimates are made on the host; the model may lie elsewhere."""
+    elsewhere = tiny_model(tiny_vocabulary(), seed=0).to("meta")
+    logits = predict(elsewhere, [request(seed, prompt=5)])
+    assert logits.device.type == "meta"
+    assert logits.shape == (1, 16, elsewhere.config.vocab_size)
+
+
 # Gradients
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from common.diffusion import conditioning
 from common.diffusion.denoise import Predict
 from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.simplex import states_input
+from common.diffusion.simplex import Bag, states_input
 
 
 @torch.inference_mode()
@@ -26,7 +26,9 @@ def predict(model: SimplexDiffusionLM, requests: Sequence[Predict]) -> Tensor:
         device=device,
     )
     none = conditioning.nothing(1, positions, device)
-    condition = conditioning.stack([none if r.condition is None else r.condition for r in requests])
+    condition = conditioning.stack(
+        [none if r.condition is None else _on(r.condition, device) for r in requests]
+    )
     sizes = [len(r.prefix) + positions + len(r.suffix) for r in requests]
     input_ids = torch.zeros(len(requests), max(sizes), dtype=torch.int64)
     for row, request in enumerate(requests):
@@ -46,3 +48,7 @@ def predict(model: SimplexDiffusionLM, requests: Sequence[Predict]) -> Tensor:
         None if mask is None else mask.to(device),
     ).logits
     return logits
+
+
+def _on(bag: Bag, device: torch.device) -> Bag:
+    return Bag(bag.ids.to(device), bag.weights.to(device), bag.rest.to(device))
