@@ -14,7 +14,8 @@ import sys
 from common.errors import CollaborationError, spec_of
 from common.models import DEFAULT_DAVID, load
 from david_client.asking import David, Draft, Question, Reply
-from david_client.client import Place, ask
+from david_client.client import ask
+from david_client.place import Place
 
 
 async def answer(options: argparse.Namespace) -> Reply:

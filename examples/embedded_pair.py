@@ -12,7 +12,7 @@ from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.local import LocalDavid, run_local
 from common.collaboration.plan import plan_for
 from common.diffusion.terms import SelfConditioning
-from common.fit import check_process, check_vocabulary, default_settings, process_of
+from common.fit import check_process, check_vocabulary, config_of, default_settings, process_of
 from common.models import DEFAULT_DAVID, DEFAULT_GOLIATH, load
 
 
@@ -29,17 +29,18 @@ def main() -> None:
     goliath, vocabulary = load(options.goliath)
     david, david_vocabulary = load(options.david)
     check_vocabulary(vocabulary.fingerprint, david_vocabulary.fingerprint)
-    check_process(process_of(goliath.config), process_of(david.config))
+    config, david_config = config_of(goliath), config_of(david)
+    check_process(process_of(config), process_of(david_config))
 
-    terms = replace(default_settings(goliath.config), steps=options.steps)
-    plan = plan_for(goliath.config, vocabulary, terms, prompt=options.prompt)
+    terms = replace(default_settings(config), steps=options.steps)
+    plan = plan_for(config, vocabulary, terms, prompt=options.prompt)
     contributor = Contributor(
         david,
         vocabulary,
         prompt=options.prompt,
         context=options.context,
         voicing=Voicing(),
-        self_conditioning=SelfConditioning(david.config.self_conditioning),
+        self_conditioning=SelfConditioning(david_config.self_conditioning),
         answer_length=plan.blocks * plan.block_length,
     )
     result = run_local(plan, goliath, {"david": LocalDavid(contributor, options.weight)})

@@ -17,7 +17,7 @@ from common.collaboration.contribution import Codec, Contribution
 from common.collaboration.local import LocalDavid, run_local
 from common.collaboration.plan import plan_for
 from common.diffusion.simplex import SimplexState
-from common.fit import default_settings
+from common.fit import config_of, default_settings
 from common.models import DEFAULT_GOLIATH, load
 
 
@@ -45,8 +45,9 @@ def main() -> None:
     options = parser.parse_args()
 
     goliath, vocabulary = load(options.goliath)
-    terms = replace(default_settings(goliath.config), steps=options.steps)
-    plan = plan_for(goliath.config, vocabulary, terms, prompt=options.prompt)
+    config = config_of(goliath)
+    terms = replace(default_settings(config), steps=options.steps)
+    plan = plan_for(config, vocabulary, terms, prompt=options.prompt)
     liked = [i for word in options.words for i in vocabulary.encode(word).ids]
     voter = WordVoter(liked, vocabulary_size=vocabulary.size)
     result = run_local(plan, goliath, {"words": LocalDavid(voter, options.weight)})

@@ -11,7 +11,7 @@ from dataclasses import replace
 from common.collaboration.local import run_local
 from common.collaboration.plan import plan_for
 from common.diffusion.denoise import Predict
-from common.fit import default_settings
+from common.fit import config_of, default_settings
 from common.models import DEFAULT_GOLIATH, load
 
 
@@ -23,8 +23,9 @@ def main() -> None:
     options = parser.parse_args()
 
     model, vocabulary = load(options.model)
-    terms = replace(default_settings(model.config), steps=options.steps)
-    plan = plan_for(model.config, vocabulary, terms, prompt=options.prompt)
+    config = config_of(model)
+    terms = replace(default_settings(config), steps=options.steps)
+    plan = plan_for(config, vocabulary, terms, prompt=options.prompt)
 
     def show(request: Predict) -> None:
         state = request.state
