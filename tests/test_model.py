@@ -369,6 +369,25 @@ def test_other_backbones_fit_the_same_class(name, tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_other_backbones_read_both_ways(name):
+    """A decoder would hide the suffix from the block by its causal mask."""
+    size = tiny_vocabulary().size
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = SimplexDiffusionLM(
+            SimplexDiffusionConfig(backbone=BACKBONES[name] | {"vocab_size": size})
+        ).eval()
+    given = inputs(model, rows=1)
+    last = given["input_ids"].shape[1] - 1
+    other = given["input_ids"].clone()
+    other[0, last] = 16 + (other[0, last] - 15) % 100
+    with torch.no_grad():
+        plain = model(**given).logits
+        moved = model(**(given | {"input_ids": other})).logits
+    assert (moved != plain).any(-1).all()
+
+
 def test_an_unknown_backbone_is_refused():
     with pytest.raises(KeyError, match="abacus"):
         SimplexDiffusionConfig(backbone={"model_type": "abacus"})

@@ -128,6 +128,7 @@ class SimplexDiffusionLM(PreTrainedModel):
         self.encoder = AutoModel.from_config(config.backbone)
         if getattr(self.encoder, "pooler", None) is not None:
             self.encoder.pooler = None
+        self._causal = any(getattr(m, "is_causal", False) for m in self.encoder.modules())
         width = config.backbone.hidden_size
         self.state_map = nn.Linear(width, width, bias=False)
         self.condition_map = nn.Linear(width, width, bias=False)
@@ -204,13 +205,26 @@ class SimplexDiffusionLM(PreTrainedModel):
         index = block_start.unsqueeze(1) + torch.arange(block.shape[1], device=block.device)
         index = index.unsqueeze(-1).expand(-1, -1, block.shape[2])
         embeds = embeds.scatter(1, index, block.to(embeds.dtype))
-        mask = None if attention_mask is None else attention_mask.long()
+        mask = self._mask(attention_mask, embeds)
         hidden = self.encoder(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
         hidden = hidden.gather(1, index)
         if positions is not None:
             hidden = hidden[positions]
         logits = nn.functional.linear(self.head_map(hidden), table.weight, self.head_bias)
         return DenoisingOutput(logits=logits.float())
+
+    def _mask(self, attention_mask: Tensor | None, embeds: Tensor) -> Tensor | None:
+        """The mask in the encoder's form.
+
+        A decoder makes its own causal mask unless it is given one of four dimensions.
+        """
+        if not self._causal:
+            return None if attention_mask is None else attention_mask.long()
+        rows, length = embeds.shape[:2]
+        seen = embeds.new_ones(rows, length) if attention_mask is None else attention_mask
+        hidden = ~seen.bool().view(rows, 1, 1, length).expand(-1, -1, length, -1)
+        lowest = torch.finfo(embeds.dtype).min
+        return embeds.new_zeros(hidden.shape).masked_fill(hidden, lowest)
 
     def _embed_time(self, t: Tensor) -> Tensor:
         angles = (
