@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from common.console import clean_line, print_json, print_text
-from common.errors import CollaborationError, ExitCode, UsageError, spec_of
+from common.errors import CollaborationError, ExitCode, SessionCancelledError, UsageError, spec_of
 
 _Found = TypeVar("_Found")
 
@@ -24,6 +24,8 @@ class Doctor:
         """The result of a probe, or None when it failed with an error of this project."""
         try:
             found = probe()
+        except SessionCancelledError:
+            raise
         except CollaborationError as error:
             self._tell(name, passed=False, detail=str(error))
             self.exit_code = self.exit_code or spec_of(error).exit_code

@@ -1,9 +1,15 @@
-"""Ctrl-C inside a command, before the command line's own handler makes it a silent exit."""
+"""Ctrl-C and SIGTERM inside a command, before they end the program without a word."""
 
-from collections.abc import Iterator
+import asyncio
+import signal
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from common.errors import SessionCancelledError
+
+_Result = TypeVar("_Result")
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -17,3 +23,32 @@ def interruptible() -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         raise SessionCancelledError("interrupted") from error
+
+
+def run_interruptible(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run a coroutine on a loop of its own; a signal cancels it, so that it can clean up.
+
+    Raises:
+        SessionCancelledError: SIGINT or SIGTERM came.
+    """
+    return asyncio.run(_cancelled_by_signals(work))
+
+
+async def _cancelled_by_signals(work: Coroutine[Any, Any, _Result]) -> _Result:
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    before = {number: signal.getsignal(number) for number in _NUMBERS}
+    try:
+        # Unlike plain handlers these wake a loop that was just about to sleep.
+        for number in _NUMBERS:
+            loop.add_signal_handler(number, task.cancel)
+    except NotImplementedError:
+        # Windows has none of them; there asyncio.run takes Ctrl-C.
+        return await task
+    try:
+        return await task
+    except asyncio.CancelledError as error:
+        raise SessionCancelledError("interrupted") from error
+    finally:
+        for number in _NUMBERS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])

@@ -1,6 +1,7 @@
 """The log of the programs: events on stderr, as text for people or as JSON for programs."""
 
 import logging
+import os
 import sys
 from typing import Literal
 
@@ -16,6 +17,8 @@ def start_log(*, form: LogFormat = "text", verbose: bool = False) -> None:
         form: "text", or "json" with one object a line.
         verbose: Events of level DEBUG too.
     """
+    # gRPC's core writes lines of its own; it reads this when it is first imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "INFO" if verbose else "NONE")
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

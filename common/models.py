@@ -101,12 +101,14 @@ def load(
             trained with.
     """
     import torch
+    from transformers.utils import logging
 
     from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
     from common.vocabulary import Vocabulary
 
     found = find(name)
     _check_files(found.folder)
+    logging.disable_progress_bar()  # a bar on stderr says nothing about files of a few megabytes
     vocabulary = Vocabulary.load(found.folder)
     try:
         config = SimplexDiffusionConfig.from_pretrained(found.folder)

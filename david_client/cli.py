@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from common.training.command import make_train
 from david_client.commands.ask import ask
 from david_client.commands.config import config
 from david_client.commands.doctor import doctor
@@ -20,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(ask)
+app.command("train")(make_train("david-recipes"))
 app.command()(models)
 app.command()(config)
 app.command()(doctor)

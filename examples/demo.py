@@ -105,9 +105,7 @@ def main() -> None:
     up, down = (sum(getattr(r, name) for r in replies) for name in ("bytes_up", "bytes_down"))
     print(f"\nOn the wire, {len(replies)} answers: {up:,} bytes up, {down:,} bytes down.")
     scores = evaluate(options.sample)
-    print(
-        f"Denoising cross-entropy on {options.sample} held-out recipes, nats a token (less is better):"
-    )
+    print(f"Cross-entropy, {options.sample} held-out recipes, nats a token (less is better):")
     print(f"  Goliath alone {scores['goliath']:.3f}   David alone {scores['david']:.3f}", end="")
     print(f"   together {scores['best']:.3f}")
 

@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+from common.training.command import make_train
 from goliath_server.commands.config import config
 from goliath_server.commands.doctor import doctor
+from goliath_server.commands.evaluate import evaluate
 from goliath_server.commands.models import models
 from goliath_server.commands.serve import serve
 
@@ -20,6 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve)
+app.command("train")(make_train("goliath-mini"))
+app.command()(evaluate)
 app.command()(models)
 app.command()(config)
 app.command()(doctor)

@@ -8,10 +8,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
 from common.vocabulary import SPECIAL, Vocabulary
 
-WORDS = (
-    "how do i make a the soup cake bread with of and in to add heat stir bake mix salt water flour sugar butter "
-    "egg milk oil pan pot bowl oven until for minutes then serve hot cold what is are you it ##s ##ing ##ed"
-).split()
+WORDS = [
+    *("how", "do", "i", "make", "a", "the", "soup", "cake", "bread", "with", "of", "and", "in"),
+    *("to", "add", "heat", "stir", "bake", "mix", "salt", "water", "flour", "sugar", "butter"),
+    *("egg", "milk", "oil", "pan", "pot", "bowl", "oven", "until", "for", "minutes", "then"),
+    *("serve", "hot", "cold", "what", "is", "are", "you", "it", "##s", "##ing", "##ed"),
+]
 
 
 def tiny_vocabulary() -> Vocabulary:
@@ -38,7 +40,7 @@ def tiny_model(
     sharpness: float = 6.0,
     **config: object,
 ) -> SimplexDiffusionLM:
-    """A random model in eval mode; `sharpness` scales its head so that its logits differ clearly."""
+    """A random model in eval mode; `sharpness` scales its head: its logits differ clearly."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         settings = {"block_length": 16, "noise_m": 8, "noise_r": 4} | config

@@ -2,19 +2,30 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-from common.collaboration.contributor import Contributor
+import numpy as np
+
+from common.collaboration.contribution import Contribution
 from common.collaboration.fusion import Voice, fuse
 from common.diffusion.denoise import Plan, Predict, Result, denoise
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.predict import predict
+from common.diffusion.simplex import SimplexState
+
+
+class Contributes(Protocol):
+    """Whatever answers steps: `Contributor`, or one of your own."""
+
+    def contribute(self, state: SimplexState, finished: np.ndarray) -> Contribution:
+        """Answer a step; `finished` (block_length,) int64 is the block just ended, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalDavid:
     """A contributor in this process, and its weight."""
 
-    contributor: Contributor
+    contributor: Contributes
     weight: float
 
 

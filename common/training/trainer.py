@@ -127,9 +127,6 @@ class Trainer:
         self._first_step_of_epoch = 0
         self._held_out = self._fixed_batches(held_out)
         self._autocast = native_bf16(model.device)
-        torch.set_flush_denormal(
-            True
-        )  # gradients of sure tokens underflow, and denormals are ten times slower
         state = checkpoints.newest(folder)
         if state is not None:
             self._resume(state)
