@@ -1,0 +1,138 @@
+"""The bundled pair: small, readable by anyone, the same over the wire, and worth pairing."""
+
+import functools
+import itertools
+import json
+
+import pytest
+
+from common import models
+from common.collaboration.contribution import Codec
+from common.collaboration.engine import Engine
+from common.diffusion.predict import predict
+from common.evaluation.pair import Pair, evaluate_pair
+from common.evaluation.questions import read_questions
+from common.fit import config_of
+from common.frames import Limits
+from common.pb import collaboration_pb2_grpc as rpc
+from common.training.corpora import split_of
+from common.transport import open_server
+from david_client.asking import David, Question
+from david_client.client import ask
+from david_client.embedded import ask_embedded
+from david_client.place import Place
+from goliath_server.server import host_of
+from goliath_server.service import Caps, CollaborationService
+
+HELD_OUT = models.BUNDLED / "heldout-recipes.jsonl"
+NAMES = (models.DEFAULT_GOLIATH, models.DEFAULT_DAVID)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    (goliath, vocabulary), (david, _) = (models.load(name) for name in NAMES)
+    return goliath, David(models.DEFAULT_DAVID, david, vocabulary)
+
+
+def beside_embeddings(model):
+    """Parameters that do not grow with the vocabulary."""
+    return sum(p.numel() for p in model.parameters() if config_of(model).vocab_size not in p.shape)
+
+
+def test_names_find_the_bundled_models():
+    assert [models.find(name).origin for name in NAMES] == ["bundled", "bundled"]
+
+
+def test_size_on_disk():
+    files = [f for name in NAMES for f in models.find(name).folder.iterdir()]
+    assert sum(f.stat().st_size for f in files) < 40_000_000
+
+
+def test_david_is_a_tenth_of_goliath(pair):
+    goliath, david = pair
+    assert beside_embeddings(david.model) <= beside_embeddings(goliath) / 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_model_has_card_licence_and_history(name):
+    folder = models.find(name).folder
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for word in ("CC BY-SA 4.0", "held out", "survive"):
+        assert word in card
+    assert "CC BY-SA 4.0" in (folder / "LICENSE").read_text(encoding="utf-8")
+    history = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    assert history["seconds"] > 0
+    assert history["curves"]
+
+
+def test_both_speak_one_vocabulary_and_process(pair):
+    goliath, david = (config_of(m) for m in (pair[0], pair[1].model))
+    for key in ("fingerprint", "simplex_value", "schedule", "form", "template", "block_length"):
+        assert getattr(goliath, key) == getattr(david, key)
+
+
+def test_the_loss_curve_falls_with_the_noise(pair):
+    for model in (pair[0], pair[1].model):
+        curve = config_of(model).loss_curve
+        assert curve[0][1] < 0.3
+        assert curve[-1][1] > 4
+        assert [loss for _, loss in curve] == sorted(loss for _, loss in curve)
+
+
+def test_held_out_recipes_are_held_out():
+    rows = [json.loads(line) for line in HELD_OUT.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) > 250
+    assert {split_of(row["title"]) for row in rows} == {"test"}
+
+
+def test_the_pair_beats_both_on_a_sample_of_held_out_recipes(pair):
+    goliath, david = pair
+    questions = read_questions(HELD_OUT, limit=16)
+    both = Pair(goliath, david.model, david.vocabulary)
+    report = evaluate_pair(both, questions, weights=(0.5, 0.75))
+    assert report["best"] < report["david"] < report["goliath"]
+
+
+PROMPTS = (
+    "How do I make pancakes?",
+    "What is Paris?",
+    "How do I make lentil soup?",
+    "Tell me about whales.",
+    "What do I need to make bread?",
+)
+WAYS = [
+    {"weight": weight, "codec": codec, "temperature": temperature}
+    for weight, codec, temperature in itertools.product((0.5, 0.75), (Codec.TOPK,), (0.0, 0.7))
+]
+ASKED = [
+    (prompt, WAYS[number % len(WAYS)] | {"steps": 8, "max_tokens": 64 if number % 3 else 128})
+    for number, prompt in enumerate(PROMPTS * 2)
+]
+
+
+async def test_ten_networked_answers_are_the_embedded_ones(pair):
+    goliath, david = pair
+    limits = Limits()
+    server, port = open_server("127.0.0.1:0", insecure=True)
+    service = CollaborationService(limits=limits, caps=Caps(), software_version="test")
+    rpc.add_CollaborationServiceServicer_to_server(service, server)
+    await server.start()
+    place = Place(f"127.0.0.1:{port}", insecure=True)
+    try:
+        async with Engine(functools.partial(predict, goliath)) as engine:
+            service.begin(host_of("g", goliath, david.vocabulary, limits), engine)
+            for seed, (prompt, wishes) in enumerate(ASKED):
+                question = Question(prompt, seed, wishes=wishes)
+                there = await ask(question, david, place, timeout_s=100, on_draft=lambda _: None)
+                here = ask_embedded(
+                    question,
+                    david,
+                    goliath="g",
+                    model=goliath,
+                    vocabulary=david.vocabulary,
+                    on_draft=lambda _: None,
+                )
+                assert there.tokens == here.tokens
+                assert there.bytes_up > there.bytes_down > 0
+    finally:
+        await server.stop(None)
