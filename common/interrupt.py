@@ -25,13 +25,20 @@ def interruptible() -> Iterator[None]:
         raise SessionCancelledError("interrupted") from error
 
 
-def run_interruptible(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run a coroutine on a loop of its own; a signal cancels it, so that it can clean up.
+def run_interruptible(
+    work: Coroutine[Any, Any, _Result], *, runner: asyncio.Runner | None = None
+) -> _Result:
+    """Run a coroutine; a signal cancels it, so that it can clean up.
+
+    Args:
+        work: what to run.
+        runner: the loop to use; None makes one. gRPC dislikes a second loop in a process.
 
     Raises:
         SessionCancelledError: SIGINT or SIGTERM came.
     """
-    return asyncio.run(_cancelled_by_signals(work))
+    guarded = _cancelled_by_signals(work)
+    return asyncio.run(guarded) if runner is None else runner.run(guarded)
 
 
 async def _cancelled_by_signals(work: Coroutine[Any, Any, _Result]) -> _Result:

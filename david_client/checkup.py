@@ -7,6 +7,7 @@ from common.diffusion.model import SimplexDiffusionLM
 from common.doctor import Doctor
 from common.fit import check_process, check_vocabulary, config_of, process_of
 from common.frames import ServerInfo
+from common.interrupt import run_interruptible
 from common.models import load
 from common.vocabulary import Vocabulary
 from david_client.asking import David, Question, Reply
@@ -57,18 +58,22 @@ def _check_server(checks: Doctor, settings: DavidSettings, david: David | None) 
     place = checks.check("address", lambda: place_of(settings), show=_place_shown)
     if place is None:
         return
-    info = checks.check("server", lambda: asyncio.run(probe(place)), show=_server_shown)
-    if info is None or david is None:
-        return
-    for name, probed in _fits(info, david).items():
-        checks.check(name, probed, show=lambda _: "the same")
-    checks.check(
-        "one step",
-        lambda: asyncio.run(
-            ask(_question(), david, place, timeout_s=_TIMEOUT_S, on_draft=lambda _: None)
-        ),
-        show=_step_shown,
-    )
+    with asyncio.Runner() as runner:
+        info = checks.check(
+            "server", lambda: run_interruptible(probe(place), runner=runner), show=_server_shown
+        )
+        if info is None or david is None:
+            return
+        for name, probed in _fits(info, david).items():
+            checks.check(name, probed, show=lambda _: "the same")
+        checks.check(
+            "one step",
+            lambda: run_interruptible(
+                ask(_question(), david, place, timeout_s=_TIMEOUT_S, on_draft=lambda _: None),
+                runner=runner,
+            ),
+            show=_step_shown,
+        )
 
 
 def _fits(info: ServerInfo, david: David) -> dict[str, Callable[[], None]]:

@@ -1,10 +1,10 @@
 """The command line of David; commands import what is heavy in their bodies: --help is fast."""
 
-import sys
 from typing import Annotated
 
 import typer
 
+from common import console
 from common.training.command import make_train
 from david_client.commands.ask import ask
 from david_client.commands.config import config
@@ -48,17 +48,5 @@ def _options(
 
 
 def main() -> None:
-    """Run the program; another project's `common` is no ground to run on."""
-    try:
-        from common import console, models
-
-        ours = models.is_ours()
-    except ImportError:
-        ours = False
-    if not ours:
-        sys.stderr.write(
-            "david: the package `common` that Python finds is another project's.\n"
-            "  Install goliath-david in a virtual environment of its own\n"
-        )
-        sys.exit(2)
+    """Run the program."""
     console.run(app, program="david")

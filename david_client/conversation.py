@@ -1,10 +1,10 @@
 """From settings and texts to a reply: loads what is needed, and asks here or over the wire."""
 
-import asyncio
 import secrets
 
 from common.compute import quieten, settle_device
 from common.console import note
+from common.interrupt import run_interruptible
 from common.models import find, load
 from common.security import tls_files
 from david_client.asking import David, Question, Reply
@@ -52,7 +52,7 @@ def converse(settings: DavidSettings, prompt: str, context: str, view: View) -> 
 
     view.say(f"asking {place.address} ...")
     asking = ask(question, david, place, timeout_s=settings.timeout, on_draft=view.show)
-    return asyncio.run(asking)
+    return run_interruptible(asking)
 
 
 def load_david(settings: DavidSettings) -> David:

@@ -79,6 +79,8 @@ class Session:
             with suppress(Exception):
                 async with asyncio.timeout(_FAREWELL_S):
                     await self._write(Cancel(*self._moment()))
+                    # The server ends the call when it has read this; cut off, it could not know.
+                    await asyncio.wait({reader})
             raise
         finally:
             reader.cancel()

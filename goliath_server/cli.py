@@ -1,10 +1,10 @@
 """The command line of Goliath; commands import what is heavy in their bodies: --help is fast."""
 
-import sys
 from typing import Annotated
 
 import typer
 
+from common import console
 from common.training.command import make_train
 from goliath_server.commands.config import config
 from goliath_server.commands.doctor import doctor
@@ -50,17 +50,5 @@ def _options(
 
 
 def main() -> None:
-    """Run the program; another project's `common` is no ground to run on."""
-    try:
-        from common import console, models
-
-        ours = models.is_ours()
-    except ImportError:
-        ours = False
-    if not ours:
-        sys.stderr.write(
-            "goliath: the package `common` that Python finds is another project's.\n"
-            "  Install goliath-david in a virtual environment of its own\n"
-        )
-        sys.exit(2)
+    """Run the program."""
     console.run(app, program="goliath")

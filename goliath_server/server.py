@@ -69,6 +69,19 @@ def warm_up_request(host: Host) -> Predict:
     return request
 
 
+def service_for(settings: GoliathSettings) -> CollaborationService:
+    """The service within its limits, still without a model."""
+    return CollaborationService(
+        limits=limits_of(settings),
+        caps=Caps(
+            sessions=settings.max_sessions,
+            streams_per_peer=settings.max_streams_per_peer,
+            session_s=settings.max_session_seconds,
+        ),
+        software_version=importlib.metadata.version("goliath-david"),
+    )
+
+
 async def serve(settings: GoliathSettings, *, announce: Callable[[str, Host], None]) -> None:
     """Serve until SIGTERM or SIGINT; then running sessions end after their step, new ones never
     begin.
@@ -85,34 +98,25 @@ async def serve(settings: GoliathSettings, *, announce: Callable[[str, Host], No
     tls = tls_files(
         settings.tls_cert, settings.tls_key, settings.client_ca, authority_option="--client-ca"
     )
-    server, port = open_server(
-        settings.listen,
-        tls=tls,
-        insecure=settings.insecure,
-        max_streams=settings.max_streams_per_peer + _OTHER_STREAMS,
-    )
-    health = Health(server)
-    service = CollaborationService(
-        limits=limits_of(settings),
-        caps=Caps(
-            sessions=settings.max_sessions,
-            streams_per_peer=settings.max_streams_per_peer,
-            session_s=settings.max_session_seconds,
-        ),
-        software_version=importlib.metadata.version("goliath-david"),
-    )
-    rpc.add_CollaborationServiceServicer_to_server(service, server)
-    await health.set(serving=False)
     with _signals() as signals:
-        await server.start()
+        server, port = open_server(
+            settings.listen,
+            tls=tls,
+            insecure=settings.insecure,
+            max_streams=settings.max_streams_per_peer + _OTHER_STREAMS,
+        )
+        host, _ = split_address(settings.listen)
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        health, service = Health(server), service_for(settings)
+        rpc.add_CollaborationServiceServicer_to_server(service, server)
         try:
-            host, _ = split_address(settings.listen)
-            shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            await health.set(serving=False)
+            await server.start()
             await _run(settings, service, health, signals, lambda hosted: announce(shown, hosted))
-            if signals.first is signal.SIGINT:
-                raise SessionCancelledError("interrupted")
         finally:
             await server.stop(None)
+        if signals.first is signal.SIGINT:
+            raise SessionCancelledError("interrupted")
 
 
 async def _run(
