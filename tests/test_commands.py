@@ -1,6 +1,5 @@
 """The two programs as a user meets them: streams, exit codes, signals, settings, bad input."""
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -541,9 +540,3 @@ def test_an_interrupt_in_the_embedded_run(ask: Any, monkeypatch: pytest.MonkeyPa
     told = ask("--steps", 2)
     assert told.code == ExitCode.INTERRUPTED
     assert "interrupted" in told.err
-
-
-def test_the_loop_is_closed_after_asking(ask: Any) -> None:
-    ask("--goliath", "127.0.0.1:1", "--insecure")
-    with pytest.raises(RuntimeError):
-        asyncio.get_running_loop()
