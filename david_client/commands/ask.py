@@ -20,7 +20,7 @@ def ask(
     server_ca: o.ServerCa = None,
     model: o.Model = None,
     context: Annotated[
-        Path | None, typer.Option(help="Private text file; only David reads it.")
+        Path | None, typer.Option(help="Private text file; only David reads it (default: none).")
     ] = None,
     weight: Annotated[float | None, typer.Option(help="David's share, 0 to 1 (default: 0.5).")] = (
         None

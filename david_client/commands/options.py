@@ -7,13 +7,18 @@ import typer
 
 Goliath = Annotated[
     str | None,
-    typer.Option("--goliath", help="HOST:PORT, or :embedded: for this process (the default)."),
+    typer.Option("--goliath", help="HOST:PORT of a server (default: :embedded:, this process)."),
 ]
 Insecure = Annotated[bool | None, typer.Option("--insecure", help="Plain text; on loopback only.")]
-TlsCert = Annotated[Path | None, typer.Option("--tls-cert", help="Your certificate (PEM).")]
-TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="Its private key (PEM).")]
+TlsCert = Annotated[
+    Path | None, typer.Option("--tls-cert", help="Your certificate, PEM (default: none).")
+]
+TlsKey = Annotated[
+    Path | None, typer.Option("--tls-key", help="Its private key, PEM (default: none).")
+]
 ServerCa = Annotated[
-    Path | None, typer.Option("--server-ca", help="The authority that signs servers (PEM).")
+    Path | None,
+    typer.Option("--server-ca", help="The authority that signs servers, PEM (default: none)."),
 ]
 Model = Annotated[
     str | None,
@@ -29,7 +34,10 @@ Threads = Annotated[
     int | None, typer.Option("--threads", help="CPU threads (default: torch's choice).")
 ]
 Config = Annotated[
-    Path | None, typer.Option("--config", help="TOML file with settings, instead of the usual one.")
+    Path | None,
+    typer.Option(
+        "--config", help="TOML file with settings (default: the one in your configuration folder)."
+    ),
 ]
 LogFormat = Annotated[
     str | None, typer.Option("--log-format", help="text or json (default: text).")
