@@ -87,7 +87,7 @@ def test_held_out_recipes_are_held_out():
 
 def test_the_pair_beats_both_on_a_sample_of_held_out_recipes(pair):
     goliath, david = pair
-    questions = read_questions(HELD_OUT, limit=16)
+    questions = read_questions(HELD_OUT, limit=8)
     both = Pair(goliath, david.model, david.vocabulary)
     report = evaluate_pair(both, questions, weights=(0.5, 0.75))
     assert report["best"] < report["david"] < report["goliath"]

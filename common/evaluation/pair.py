@@ -23,9 +23,11 @@ from common.vocabulary import Vocabulary
 
 TIMES = (0.15, 0.2, 0.25, 0.3, 0.35)
 AVERAGED = (0.2, 0.25, 0.3, 0.35)
-TEMPERATURES = tuple(float(f"{x:.3g}") for x in np.geomspace(0.5, 2.0, 15))
+TEMPERATURES = tuple(float(f"{x:.3g}") for x in np.geomspace(0.6, 1.67, 11))
 CALIBRATION_PROMPTS = 32
 """Prompts of each half that its temperatures are fitted on."""
+CALIBRATION_STRIDE = 4
+"""One token in so many of these is enough for one number a model."""
 BOOTSTRAPS = 2000
 BATCH = 16
 """Blocks of a forward pass."""
@@ -108,7 +110,8 @@ def _parts(pair: Pair, questions: Sequence[Question]) -> list[_Part]:
 
 
 def _losses(logits: Tensor, target: Tensor) -> np.ndarray:
-    return torch.nn.functional.cross_entropy(logits, target, reduction="none").double().numpy()
+    chosen = logits.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    return (logits.logsumexp(-1) - chosen).double().numpy()
 
 
 def _fit_temperatures(pair: Pair, questions: Sequence[Question]) -> dict[int, tuple[float, float]]:
@@ -118,12 +121,11 @@ def _fit_temperatures(pair: Pair, questions: Sequence[Question]) -> dict[int, tu
         sample = [q for q in questions if q.half == half][:CALIBRATION_PROMPTS]
         sums = np.zeros((2, len(TEMPERATURES)))
         for part in _parts(pair, sample):
-            target = part.goliath.target[part.goliath.scored]
+            target = part.goliath.target[part.goliath.scored][::CALIBRATION_STRIDE]
             for time in AVERAGED:
                 for side, logits in enumerate(pair.logits(part, time)):
-                    sums[side] += [
-                        _losses(logits / temperature, target).sum() for temperature in TEMPERATURES
-                    ]
+                    some = logits[::CALIBRATION_STRIDE]
+                    sums[side] += [_losses(some / t, target).sum() for t in TEMPERATURES]
         goliath, david = (TEMPERATURES[int(i)] for i in sums.argmin(1))
         best[half] = (goliath, david)
     return best
@@ -169,7 +171,7 @@ def evaluate_pair(
             row = 0
             for core, small in versions:
                 for weight in (0.0, 1.0, *weights):
-                    losses = _losses((1 - weight) * core + weight * small, target)
+                    losses = _losses(torch.lerp(core, small, weight), target)
                     np.add.at(sums[row, level], part.prompts, losses)
                     row += 1
     progress(len(parts), len(parts))

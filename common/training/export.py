@@ -39,6 +39,7 @@ def export(
         name: _packed(name, t.detach().cpu()).contiguous() for name, t in model.state_dict().items()
     }
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)  # safetensors leaves it to the owner alone
     vocabulary.save(folder)
     (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return folder
