@@ -3,13 +3,6 @@
 from common.errors import UsageError
 
 
-def quieten() -> None:
-    """No progress bars of libraries: stderr is for what a program itself has to say."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-
-
 def settle_device(device: str, *, threads: int | None = None) -> str:
     """The device that "auto" or a name means here, with the number of CPU threads set.
 

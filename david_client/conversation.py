@@ -2,7 +2,7 @@
 
 import secrets
 
-from common.compute import quieten, settle_device
+from common.compute import settle_device
 from common.console import note
 from common.interrupt import run_interruptible
 from common.models import find, load
@@ -61,7 +61,6 @@ def load_david(settings: DavidSettings) -> David:
     Raises:
         BadModelError: it cannot be loaded.
     """
-    quieten()
     model, vocabulary = load(settings.model, device=_device(settings), dtype=settings.dtype)
     return David(find(settings.model).name, model, vocabulary)
 

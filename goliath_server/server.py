@@ -12,7 +12,7 @@ from dataclasses import replace
 from common.collaboration.engine import Engine
 from common.collaboration.fusion import fuse
 from common.collaboration.plan import plan_for
-from common.compute import quieten, settle_device
+from common.compute import settle_device
 from common.diffusion.denoise import Predict, denoise
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.predict import predict
@@ -50,7 +50,6 @@ def limits_of(settings: GoliathSettings) -> Limits:
 
 def load_host(settings: GoliathSettings) -> tuple[SimplexDiffusionLM, Host]:
     """The model, and what it brings to sessions."""
-    quieten()
     device = settle_device(settings.device, threads=settings.threads)
     model, vocabulary = load(settings.model, device=device, dtype=settings.dtype)
     return model, host_of(find(settings.model).name, model, vocabulary, limits_of(settings))

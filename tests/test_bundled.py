@@ -85,6 +85,7 @@ def test_held_out_recipes_are_held_out():
     assert {split_of(row["title"]) for row in rows} == {"test"}
 
 
+@pytest.mark.timeout(300)
 def test_the_pair_beats_both_on_a_sample_of_held_out_recipes(pair):
     goliath, david = pair
     questions = read_questions(HELD_OUT, limit=8)

@@ -18,7 +18,7 @@ from common.diffusion.predict import predict
 from common.diffusion.schedule import TimeWarp
 from common.diffusion.simplex import SimplexState
 from common.diffusion.terms import Decider, FinishReason, SelfConditioning
-from common.errors import LimitExceededError, UsageError
+from common.errors import BadDataError, UsageError
 from tests.tiny import tiny_model, tiny_vocabulary
 
 VOCABULARY = tiny_vocabulary()
@@ -375,7 +375,7 @@ def test_contrast_without_a_context_is_refused(model):
 
 
 def test_texts_too_long_for_david_are_refused(model):
-    with pytest.raises(LimitExceededError, match="256 positions"):
+    with pytest.raises(BadDataError, match="256 positions"):
         contributor(model, context="salt " * 300)
 
 

@@ -14,7 +14,7 @@ from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.predict import predict
 from common.diffusion.simplex import Bag, SimplexState
 from common.diffusion.terms import SelfConditioning
-from common.errors import LimitExceededError, UsageError
+from common.errors import BadDataError, UsageError
 from common.vocabulary import Vocabulary
 
 
@@ -52,7 +52,7 @@ class Contributor:
 
         Raises:
             UsageError: a contrast without a context.
-            LimitExceededError: prompt, context and the longest answer do not fit the model
+            BadDataError: prompt, context and the longest answer do not fit the model
                 together.
         """
         if voicing.contrast and not context:
@@ -71,7 +71,7 @@ class Contributor:
         self._prefixes = (private, self.prompt_ids) if voicing.contrast else (private,)
         need = len(private) + answer_length + len(self._suffix)
         if need > model.config.max_positions:
-            raise LimitExceededError(
+            raise BadDataError(
                 f"expected prompt, context and answer to fit David's {model.config.max_positions} "
                 f"positions, got {need}",
                 remedy="Shorten the context or the prompt, or lower --max-tokens",

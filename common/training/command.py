@@ -99,12 +99,12 @@ def make_train(default_start: str) -> Callable[..., None]:
         vocabulary: Annotated[
             str | None,
             typer.Option(
-                help="Model whose tokenizer an encoder takes on. Default: the start's own."
+                help="Model whose tokenizer an encoder takes on. (default: the start's own)"
             ),
         ] = None,
         width: Annotated[
             int,
-            typer.Option(help="Hidden size of a new small model. Default 0: none is made."),
+            typer.Option(help="Hidden size of a new small model; 0: none is made."),
         ] = 0,
         layers: Annotated[int, typer.Option(help="Layers of a new small model.")] = 3,
         heads: Annotated[int, typer.Option(help="Attention heads of a new small model.")] = 4,
@@ -117,16 +117,14 @@ def make_train(default_start: str) -> Callable[..., None]:
         seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
         share: Annotated[
             list[str] | None,
-            typer.Option(help="SOURCE=PASSES an epoch makes over a source. Default: 1 each."),
+            typer.Option(help="SOURCE=PASSES an epoch makes over a source. (default: 1 each)"),
         ] = None,
         evaluate_every: Annotated[
             int, typer.Option(min=1, help="Steps between held-out curves.")
         ] = 500,
         save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 250,
         device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-        threads: Annotated[
-            int, typer.Option(help="Threads of a CPU. Default 0: torch's choice.")
-        ] = 0,
+        threads: Annotated[int, typer.Option(help="CPU threads; 0 is torch's choice.")] = 0,
         as_json: Annotated[
             bool, typer.Option("--json", help="One object a line on stdout. Default: off.")
         ] = False,

@@ -61,9 +61,11 @@ def evaluate(
     weights: Annotated[
         str, typer.Option(help="David's weights to try, each between 0 and 1, with commas.")
     ] = "0.1,0.25,0.5,0.75,0.9",
-    limit: Annotated[int | None, typer.Option(min=4, help="Records to read. Default: all.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=4, help="Records to read (default: all).")
+    ] = None,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-    threads: Annotated[int, typer.Option(help="CPU threads. Default 0: torch's choice.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 is torch's choice.")] = 0,
     json: Annotated[
         bool, typer.Option("--json", help="One object on stdout. Default: a table.")
     ] = False,

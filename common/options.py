@@ -1,0 +1,28 @@
+"""Options that both programs take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Insecure = Annotated[bool | None, typer.Option("--insecure", help="Plain text; on loopback only.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ... (default: auto).")
+]
+Dtype = Annotated[
+    str | None, typer.Option("--dtype", help="float32, bfloat16 or float16 (default: float32).")
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", help="CPU threads (default: torch's choice).")
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="TOML file with settings (default: the one in your configuration folder)."
+    ),
+]
+LogFormat = Annotated[
+    str | None, typer.Option("--log-format", help="text or json (default: text).")
+]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
