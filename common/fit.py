@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
 
 DEFAULT_STEPS = 32
-DEFAULT_MIN_P = 0.1
-DEFAULT_WEIGHT = 0.5
+DEFAULT_TEMPERATURE = 0.7
+DEFAULT_MIN_P = 0.05
+DEFAULT_WEIGHT = 0.75
 DEFAULT_BUDGET_MS = 10_000
 
 
@@ -44,7 +45,7 @@ def default_settings(config: SimplexDiffusionConfig) -> SessionSettings:
         block_length=config.block_length,
         steps=DEFAULT_STEPS,
         max_tokens=config.block_length,
-        temperature=0.0,
+        temperature=DEFAULT_TEMPERATURE,
         min_p=DEFAULT_MIN_P,
         seed=0,
         weight=DEFAULT_WEIGHT,

@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,16 +34,18 @@ def program(name: str) -> str:
 def goliath() -> Iterator[str]:
     """`goliath serve` as a process of its own on loopback; gives its address."""
     command = [program("goliath"), "serve", "--listen", "127.0.0.1:0", "--insecure", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            sys.exit("demo: goliath serve did not start; its message is above")
-        yield json.loads(line)["address"]
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                log.seek(0)
+                sys.exit(f"goliath serve did not start:\n{log.read()}")
+            yield json.loads(line)["address"]
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
 
 
 def questions(count: int) -> list[str]:

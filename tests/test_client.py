@@ -427,7 +427,7 @@ def test_a_draft_is_no_markup_and_holds_no_control_characters(
         view.show(Draft(terms, 1, 2, 0.5, (60,), np.array([61])))
     shown = terminal.getvalue()
     assert "waking" in shown
-    assert "block 2/2  step 3/4  t 0.50  weight 0.5" in shown
+    assert "block 2/2  step 3/4  t 0.50  weight 0.75" in shown
     assert "[red]soup[/red]" in shown
     assert "\x1b]0;" not in shown
     assert "\x07" not in shown

@@ -126,7 +126,7 @@ def test_a_contribution_in_parts_is_taken_whole() -> None:
         session.accept(piece)
     assert session.answered
     (voice,) = session.close()
-    assert voice.weight == 0.5
+    assert voice.weight == 0.75
     assert len(voice.contribution.counts) == 16
 
 

@@ -22,7 +22,7 @@ def ask(
     context: Annotated[
         Path | None, typer.Option(help="Private text file; only David reads it (default: none).")
     ] = None,
-    weight: Annotated[float | None, typer.Option(help="David's share, 0 to 1 (default: 0.5).")] = (
+    weight: Annotated[float | None, typer.Option(help="David's share, 0 to 1 (default: 0.75).")] = (
         None
     ),
     contrast: Annotated[
@@ -37,9 +37,9 @@ def ask(
     max_tokens: Annotated[
         int | None, typer.Option(help="Longest answer in tokens (default: one block).")
     ] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 is greedy (default: 0).")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy (default: 0.7).")] = None,
     min_p: Annotated[
-        float | None, typer.Option(help="Least share of the best candidate (default: 0.1).")
+        float | None, typer.Option(help="Least share of the best candidate (default: 0.05).")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of all noise (default: drawn, and told).")
