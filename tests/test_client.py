@@ -355,7 +355,7 @@ async def test_bytes_are_those_of_the_messages() -> None:
 async def test_drafts_are_those_of_the_embedded_run() -> None:
     over: list[Any] = []
     here: list[Any] = []
-    asked_ = question(max_tokens=32)
+    asked_ = question(max_tokens=32, temperature=0.0)
     async with serving() as served:
         await served.ask(asked_, on_draft=over.append)
     from david_client.embedded import ask_embedded

@@ -112,7 +112,9 @@ def make_train(default_start: str) -> Callable[..., None]:
             float, typer.Option(help="Dropout of a new small model, a share from 0 to 1.")
         ] = 0.0,
         steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")] = 2000,
-        batch_size: Annotated[int, typer.Option("--batch", min=1, help="Blocks a step.")] = 24,
+        batch_size: Annotated[
+            int, typer.Option("--batch", min=1, help="Examples a step, of one block each.")
+        ] = 24,
         rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 4e-4,
         seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
         share: Annotated[
