@@ -135,6 +135,8 @@ def generate(
                     logits = (1 + david.contrast) * logits - david.contrast * other
                 fused = fused + david.weight * as_sent(logits)
             fused[:, list(forbidden)] = -torch.inf
+            if block == 0:
+                fused[0, end] = -torch.inf  # an answer has at least one token
             last = step == len(times) - 1
             estimate = project(fused, gumbels(block, step), 0.0 if last else temperature, min_p)
             if self_conditioning == "estimate":

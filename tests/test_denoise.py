@@ -114,10 +114,17 @@ def test_only_the_first_end_token_counts():
     assert result.ids.tolist() == [SOUP]
 
 
-def test_an_answer_may_be_empty():
+def test_an_answer_has_at_least_one_token():
     _, result = drive(plan(), lambda _: votes(END))
-    assert result.ids.shape == (0,)
+    assert result.ids.shape == (1,)
     assert result.ids.dtype == np.int64
+    assert result.ids[0] != END
+    assert result.finish_reason is FinishReason.END_TOKEN
+
+
+def test_a_later_block_may_end_at_once():
+    _, result = drive(plan(), lambda r: votes(END) if r.state.block else votes(SOUP))
+    assert result.ids.tolist() == [SOUP] * BLOCK
     assert result.finish_reason is FinishReason.END_TOKEN
 
 

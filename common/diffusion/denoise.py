@@ -163,6 +163,8 @@ def _denoise_block(
             condition = conditioning.from_logits(logits)
         scores = fused.scores.clone()
         scores[..., list(plan.forbidden)] = -torch.inf
+        if block == 0:
+            scores[..., 0, plan.end] = -torch.inf  # an answer has at least one token
         final = step == len(plan.times) - 1
         ids = greedy(scores) if final else _project(plan, scores, block, step)
         decided = deciders(ids, logits.argmax(-1), fused.david_choice)[0].cpu().numpy()
