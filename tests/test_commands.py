@@ -118,15 +118,15 @@ def address_of(server: subprocess.Popen[str]) -> str:
     return str(told["address"])
 
 
-def event(server: subprocess.Popen[str], name: str) -> dict[str, Any]:
-    """The next event of this name in the server's log."""
+def event(server: subprocess.Popen[str], *names: str) -> dict[str, Any]:
+    """The next event of one of these names in the server's log."""
     assert server.stderr is not None
     for line in server.stderr:
         if line.startswith("{"):
             record: dict[str, Any] = json.loads(line)
-            if record["event"] == name:
+            if record["event"] in names:
                 return record
-    raise AssertionError(f"the log ended without {name}")
+    raise AssertionError(f"the log ended without {names}")
 
 
 def ended(child: subprocess.Popen[str]) -> Outcome:
@@ -149,6 +149,7 @@ KEYS = [
 ]
 
 
+@pytest.mark.timeout(300)
 def test_serve_and_ask_in_processes_of_their_own(pair: Pair, ask: Any, run: Any) -> None:
     options = ("--steps", 5, "--seed", 3, "--max-tokens", 32, "--temperature", 1, "--json")
     with serve(pair) as server:
@@ -164,7 +165,8 @@ def test_serve_and_ask_in_processes_of_their_own(pair: Pair, ask: Any, run: Any)
             event(server, "session.opened")
             david.send_signal(signal.SIGINT)
             interrupted = ended(david)
-        event(server, "session.cancelled")
+        # On a busy machine the client may leave before the server has read its farewell.
+        event(server, "session.cancelled", "session.lost")
         with process("david_client", *asking, "--steps", 1000) as david:
             event(server, "session.opened")
             server.send_signal(signal.SIGINT)

@@ -162,7 +162,9 @@ def test_the_reference_with_its_own_noise(members):
 
 # The bundled model: extremes against dense on coupled noise
 
-LENGTH, ROWS, WANTED = 32, 24, 3000
+LENGTH, ROWS = 32, 24
+TOKENS = {0.25: 9000, 0.3: 3000, 0.35: 3000, 0.4: 3000}
+"""Tokens at each time; at .25 the loss is small, and 3000 give it a standard error of .35 %."""
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +183,7 @@ def crops(vocabulary) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         if len(target) == LENGTH:
             found.append((vocabulary.prompt_ids(vocabulary.encode(row["instruction"]).ids), target))
     found.sort(key=lambda crop: (len(crop[0]), crop))
-    return found[: -(-WANTED // (LENGTH * ROWS)) * ROWS]
+    return found[: -(-max(TOKENS.values()) // (LENGTH * ROWS)) * ROWS]
 
 
 def tail_ids(hot: torch.Tensor, size: int, rows: int, seed: int) -> torch.Tensor:
@@ -207,9 +209,8 @@ def test_extremes_cost_no_more_than_half_a_percent(goliath):
     model, vocabulary = goliath
     form, k = model.config.form, model.config.simplex_value
     chosen = crops(vocabulary)
-    assert len(chosen) * LENGTH >= WANTED
-    times = (0.25, 0.3, 0.35, 0.4)
-    totals = torch.zeros(len(times), 2)
+    assert len(chosen) * LENGTH >= max(TOKENS.values())
+    totals = torch.zeros(len(TOKENS), 2)
     for first in range(0, len(chosen), ROWS):
         part = chosen[first : first + ROWS]
         target = torch.tensor([crop[1] for crop in part])
@@ -226,7 +227,9 @@ def test_extremes_cost_no_more_than_half_a_percent(goliath):
         top, ids = normals.scatter(-1, hot, -torch.inf).topk(form.m, dim=-1)
         cut = (normals.gather(-1, hot), top, ids, tail_ids(hot, vocabulary.size, form.r, first))
         others = torch.full_like(target, vocabulary.size - 1)
-        for i, time in enumerate(times):
+        for i, time in enumerate(TOKENS):
+            if first * LENGTH >= TOKENS[time]:
+                continue
             t = torch.full((len(part),), time, dtype=torch.float64)
             both = (
                 dense_input(normals, hot, t, simplex_value=k),
