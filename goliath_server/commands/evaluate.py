@@ -42,9 +42,8 @@ def _table(report: dict[str, Any]) -> str:
             ]
         return lines
 
-    n = report["n"]
     lines = row("", report) + row("calibrated: ", report["calibrated"])
-    return "\n".join([*lines, f"{n['prompts']} prompts, {n['tokens']} tokens"])
+    return "\n".join([*lines, f"{report['n']} prompts, {report['tokens']} tokens"])
 
 
 def evaluate(
