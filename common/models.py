@@ -109,6 +109,7 @@ def load(
     found = find(name)
     _check_files(found.folder)
     logging.disable_progress_bar()  # a bar on stderr says nothing about files of a few megabytes
+    logging.set_verbosity_error()  # its report of missing weights is what _check_loaded raises
     vocabulary = Vocabulary.load(found.folder)
     try:
         config = SimplexDiffusionConfig.from_pretrained(found.folder)
