@@ -9,6 +9,7 @@ from common.diffusion import conditioning
 from common.diffusion.denoise import Predict
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.simplex import Bag, states_input
+from common.diffusion.terms import Reading
 
 
 @torch.inference_mode()
@@ -23,6 +24,7 @@ def predict(model: SimplexDiffusionLM, requests: Sequence[Predict]) -> Tensor:
         form=config.form,
         simplex_value=config.simplex_value,
         vocabulary_size=config.vocab_size,
+        reading=Reading(config.reading),
         device=device,
     )
     none = conditioning.nothing(1, positions, device)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from common.diffusion.philox import Purpose, Stream, uniform
 from common.diffusion.schedule import alpha_bar
+from common.diffusion.terms import Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,51 @@ class Bag:
     """(batch, positions) fp32, the mass on the mean embedding; weights and rest sum to 1."""
 
 
-ModelInput = Bag | Tensor
-"""What a model reads: a bag, or dense probabilities (batch, positions, vocabulary) fp32."""
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a noisy simplex says about its tokens: log p(x | token) up to a constant of the position.
+
+    The entries of x are independent normals whose means differ at the token alone, so one entry
+    tells all that x says about its token; entries that are too small to be listed tell only that.
+    """
+
+    ids: Tensor | None
+    """(batch, positions, rows) int64, the listed ids; None when all V are listed, in order."""
+    logs: Tensor
+    """(batch, positions, rows) fp32, none smaller than `rest`."""
+    rest: Tensor
+    """(batch, positions) fp32, the value of every id that is not listed."""
+
+    def rows(self, positions: Tensor | None) -> "Evidence":
+        """The evidence at chosen positions (batch, positions) bool, as (chosen, rows); None: all."""
+        if positions is None:
+            return self
+        ids = None if self.ids is None else self.ids[positions]
+        return Evidence(ids, self.logs[positions], self.rest[positions])
+
+    def dense(self, vocabulary_size: int) -> Tensor:
+        """(..., V) fp32; the best value counts where an id is listed twice."""
+        if self.ids is None:
+            return self.logs
+        full = self.rest.unsqueeze(-1).expand(*self.rest.shape, vocabulary_size).contiguous()
+        return full.scatter_reduce_(-1, self.ids, self.logs, "amax")
+
+    def posterior(self, log_prior: Tensor) -> "Bag | Tensor":
+        """The distribution of the tokens under a prior (V,) of log-probabilities; the mass of what
+        is not listed is spread by the prior.
+        """
+        if self.ids is None:
+            return (self.logs + log_prior).softmax(-1)
+        prior, rest = log_prior[self.ids], self.rest.unsqueeze(-1)
+        # What is not listed has rest's share of the whole prior, so that the listed ids carry only
+        # what they have beyond it.
+        beyond = self.logs + torch.log1p(-(rest - self.logs).exp().clamp(max=1.0)) + prior
+        mass = torch.cat((beyond, rest), -1).softmax(-1)
+        return Bag(self.ids, mass[..., :-1], mass[..., -1])
+
+
+ModelInput = Bag | Tensor | Evidence
+"""What a model reads: a bag, dense probabilities (batch, positions, vocabulary) fp32, or evidence."""
 
 
 def stack_estimates(states: Sequence[SimplexState], device: torch.device) -> Tensor:
@@ -82,6 +126,7 @@ def states_input(
     form: NoiseForm,
     simplex_value: float,
     vocabulary_size: int,
+    reading: Reading,
     device: torch.device,
 ) -> ModelInput:
     """What the model reads for a batch of states of one block length."""
@@ -96,6 +141,7 @@ def states_input(
         form=form,
         simplex_value=simplex_value,
         vocabulary_size=vocabulary_size,
+        reading=reading,
     )
 
 
@@ -107,8 +153,9 @@ def model_input(
     form: NoiseForm,
     simplex_value: float,
     vocabulary_size: int,
+    reading: Reading = Reading.SOFTMAX,
 ) -> ModelInput:
-    """Softmax of the noisy simplex, from ids and counters.
+    """The noisy simplex as a model reads it, from ids and counters.
 
     Args:
         stream: random words of the batch's rows.
@@ -117,9 +164,11 @@ def model_input(
         form: the noise form agreed for the session.
         simplex_value: K.
         vocabulary_size: V.
+        reading: how the model reads it.
 
     Returns:
-        A `Bag` for `extremes`, (batch, positions, V) fp32 probabilities for `dense`.
+        `Evidence` for the reading posterior; for softmax a `Bag` for `extremes`, (batch, positions,
+        V) fp32 probabilities for `dense`.
     """
     form = form.for_vocabulary(vocabulary_size)
     positions, hot = estimate.shape[1:]
@@ -127,6 +176,8 @@ def model_input(
         normals = torch.special.ndtri(
             uniform(stream.words(Purpose.DENSE_NORMALS, positions, vocabulary_size))
         )
+        if reading is Reading.POSTERIOR:
+            return dense_evidence(normals, estimate, t)
         return dense_input(normals, estimate, t, simplex_value=simplex_value)
     if form.name != "extremes":
         raise ValueError(f"expected noise form 'dense' or 'extremes', got {form.name!r}")
@@ -136,6 +187,8 @@ def model_input(
         uniform(stream.words(Purpose.ORDER_STATISTICS, positions, form.m)), others
     )
     noise_ids = _other_ids(stream.words(Purpose.NOISE_IDS, positions, form.m), estimate, others)
+    if reading is Reading.POSTERIOR:
+        return extremes_evidence(estimate, t, hot_normals, top, noise_ids)
     tail_ids = _other_ids(stream.words(Purpose.TAIL_ROWS, positions, form.r), estimate, others)
     return extremes_input(
         estimate, t, hot_normals, top, noise_ids, tail_ids, others, simplex_value=simplex_value
@@ -155,6 +208,46 @@ def dense_input(normals: Tensor, estimate: Tensor, t: Tensor, *, simplex_value: 
         clean = spare.scatter(-1, index, simplex_value)[..., :-1]
     x = signal.sqrt() * clean + (1 - signal).sqrt() * simplex_value * normals
     return x.softmax(-1).float()
+
+
+def separation(t: Tensor) -> Tensor:
+    """Distance of a hot entry's mean from the others' in standard deviations, 2 sqrt(abar / (1 -
+    abar)), float64; K cancels.
+    """
+    signal = alpha_bar(t)
+    return 2 * (signal / (1 - signal)).sqrt()
+
+
+def dense_evidence(normals: Tensor, estimate: Tensor, t: Tensor) -> Evidence:
+    """Evidence of every entry, from one normal (batch, positions, V) for each.
+
+    An entry y in standard deviations above the others' mean is exp(d y - d^2 / 2) times likelier
+    if its id is the token, with d the `separation`.
+    """
+    d = separation(t).view(-1, 1, 1)
+    y = torch.cat((normals, normals[..., :1]), -1)  # a spare last column takes the padding (-1)
+    index = torch.where(estimate < 0, normals.shape[-1], estimate)
+    y = y.scatter_add(-1, index, d.expand(index.shape).to(y.dtype))[..., :-1]
+    logs = (d * y - d**2 / 2).float()
+    return Evidence(None, logs, torch.full_like(logs[..., 0], -torch.inf))
+
+
+def extremes_evidence(
+    hot_ids: Tensor, t: Tensor, hot_normals: Tensor, top_normals: Tensor, noise_ids: Tensor
+) -> Evidence:
+    """Evidence of the entries above the m-th largest noise; arguments as in `extremes_input`.
+
+    A hot entry below it is not listed either: else its being listed would tell that it is hot. What
+    is not listed is Phi(tau - d) / Phi(tau) times likelier if it is the token.
+    """
+    d = separation(t).view(-1, 1, 1)
+    tau = top_normals[..., -1:]
+    rest = torch.special.log_ndtr(tau - d) - torch.special.log_ndtr(tau)
+    hot = hot_normals + d
+    hot_logs = torch.where((hot_ids >= 0) & (hot > tau), d * hot - d**2 / 2, rest)
+    logs = torch.cat((hot_logs, d * top_normals - d**2 / 2), -1)
+    ids = torch.cat((hot_ids.clamp(min=0), noise_ids), -1)
+    return Evidence(ids, logs.float(), rest.squeeze(-1).float())
 
 
 def largest_normals(u: Tensor, others: Tensor) -> Tensor:

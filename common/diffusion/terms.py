@@ -11,6 +11,17 @@ class SelfConditioning(StrEnum):
     FUSED = "fused"
 
 
+class Reading(StrEnum):
+    """How a model reads the noisy simplex; each model's own affair, nothing of it is on the wire."""
+
+    SOFTMAX = "softmax"
+    """The published one: the mean embedding under softmax(x) (SSD-LM, section 3.2)."""
+    POSTERIOR = "posterior"
+    """The mean embedding under the posterior of a unigram prior, and the state's log-likelihood
+    added to the logits (Plaid, section 4.2, calls it an output prior).
+    """
+
+
 class Decider(IntEnum):
     """Whose first choice the token of a position was; a byte on the wire."""
 

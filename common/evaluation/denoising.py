@@ -11,7 +11,7 @@ from common.diffusion import conditioning
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.philox import Stream
 from common.diffusion.simplex import model_input
-from common.diffusion.terms import SelfConditioning
+from common.diffusion.terms import Reading, SelfConditioning
 from common.training.examples import Batch
 
 
@@ -33,6 +33,7 @@ def two_passes(model: SimplexDiffusionLM, batch: Batch, stream: Stream, t: Tenso
         form=config.form,
         simplex_value=config.simplex_value,
         vocabulary_size=config.vocab_size,
+        reading=Reading(config.reading),
     )
     none = conditioning.nothing(len(batch.target), batch.target.shape[1], batch.target.device)
     first = model(batch.input_ids, batch.block_start, simplex, t, none, batch.attention_mask).logits

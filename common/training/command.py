@@ -25,6 +25,18 @@ def _shares(values: list[str]) -> dict[str, float]:
     return shares
 
 
+def _settings(values: list[str]) -> dict[str, Any]:
+    settings = {}
+    for value in values:
+        name, _, text = value.partition("=")
+        if not name or not text:
+            raise UsageError(
+                f"expected NAME=VALUE, got {value!r}", remedy="For example --setting noise_m=256"
+            )
+        settings[name] = int(text) if text.isdecimal() else text
+    return settings
+
+
 def _reporter(steps: int, *, as_json: bool) -> Callable[[Any], None]:
     """Progress as JSON lines, as a live bar on a terminal, or as a line every 20 steps."""
     if as_json:
@@ -111,6 +123,13 @@ def make_train(default_start: str) -> Callable[..., None]:
         dropout: Annotated[
             float, typer.Option(help="Dropout of a new small model, a share from 0 to 1.")
         ] = 0.0,
+        setting: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="NAME=VALUE of a model's config, such as reading=posterior; of a trained "
+                "model only how it reads noise. (default: none)"
+            ),
+        ] = None,
         steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")] = 2000,
         batch_size: Annotated[
             int, typer.Option("--batch", min=1, help="Examples a step, of one block each.")
@@ -152,7 +171,7 @@ def make_train(default_start: str) -> Callable[..., None]:
             save_every=save_every,
         )
         shape = Shape(width, layers, heads, dropout) if width else None
-        run = Run(data, held_out, out, start, vocabulary, shape)
+        run = Run(data, held_out, out, start, vocabulary, shape, _settings(setting or []))
         report = _reporter(steps, as_json=as_json)
         folder = run_training(run, config, device=device, report=report)
         if as_json:

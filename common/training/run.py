@@ -97,11 +97,15 @@ def begin(run: Run, *, device: str) -> tuple[SimplexDiffusionLM, Vocabulary]:
             f"{run.start} has a vocabulary of its own, not that of {run.vocabulary}",
             remedy="Leave --vocabulary out, or start from an encoder",
         )
-    if run.shape is not None or run.model_settings:
+    fixed = sorted(set(run.model_settings) - set(start.READING_SETTINGS))
+    if run.shape is not None or fixed:
         raise UsageError(
-            f"{run.start} is a trained model: its shape and settings stay",
+            f"{run.start} is a trained model: its shape and settings stay"
+            + (f", {', '.join(fixed)} too" if fixed else ""),
             remedy="Leave the shape and model options out, or start from an encoder",
         )
+    if run.model_settings:
+        model = models.placed(start.reread(model, **run.model_settings), device)
     return model, vocabulary
 
 
@@ -122,6 +126,7 @@ def train(
     records: list[Record] = [
         record for path in run.data for record in read_records(path, vocabulary)
     ]
+    model.set_prior(start.unigrams(records, vocabulary, config.shares).to(model.device))
     trainer = Trainer(
         model,
         vocabulary,

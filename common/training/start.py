@@ -2,6 +2,7 @@
 under its embeddings.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,36 @@ from torch import Tensor
 from transformers import AutoModel, BertConfig
 
 from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
+from common.diffusion.schedule import PRIOR_CURVE
+from common.training.examples import Record
 from common.vocabulary import SPECIAL, Vocabulary
+
+READING_SETTINGS = ("reading", "noise_m", "noise_r")
+"""Settings that no weight's shape depends on: a trained model can learn to live with new ones."""
+UNSEEN = 0.1
+"""What a piece that the data lack counts, so that none is impossible."""
+
+
+def reread(model: SimplexDiffusionLM, **settings: Any) -> SimplexDiffusionLM:
+    """A trained model's weights under other settings of how it reads the noisy simplex."""
+    config = model.config.to_dict() | {"loss_curve": [list(p) for p in PRIOR_CURVE]} | settings
+    changed = SimplexDiffusionLM(SimplexDiffusionConfig(**config))
+    weights = {k: v for k, v in model.state_dict().items() if k != "log_prior"}
+    changed.load_state_dict(weights, strict=False)
+    return changed
+
+
+def unigrams(
+    records: Sequence[Record], vocabulary: Vocabulary, shares: Mapping[str, float]
+) -> Tensor:
+    """Log-probabilities (V,) fp32 of the tokens to learn, [END] once an answer."""
+    counts = torch.full((vocabulary.size,), UNSEEN)
+    for record in records:
+        weight = shares.get(record.source, 1.0)
+        ids = record.response if record.plain else (*record.response, vocabulary.end)
+        ones = torch.full((len(ids),), float(weight))
+        counts.index_add_(0, torch.tensor(ids, dtype=torch.int64), ones)
+    return (counts / counts.sum()).log()
 
 
 def rows_for(vocabulary: Vocabulary, source: Tokenizer, table: Tensor) -> Tensor:

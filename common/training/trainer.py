@@ -21,7 +21,7 @@ from common.diffusion import conditioning
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.philox import Stream
 from common.diffusion.simplex import Bag, model_input
-from common.diffusion.terms import SelfConditioning
+from common.diffusion.terms import Reading, SelfConditioning
 from common.evaluation.denoising import loss_curve
 from common.training import checkpoints
 from common.training.examples import Batch, Crop, Record, collate, epoch_batches
@@ -263,6 +263,7 @@ class Trainer:
             form=config.form,
             simplex_value=config.simplex_value,
             vocabulary_size=config.vocab_size,
+            reading=Reading(config.reading),
         )
 
     def save(self) -> Path:
