@@ -12,6 +12,8 @@ from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
 from common.errors import BadDataError, UsageError
 from common.training import checkpoints
 from common.training.examples import (
+    LONGEST_PREFIX,
+    LONGEST_SUFFIX,
     PADDING_SCORED,
     Record,
     collate,
@@ -53,10 +55,10 @@ def crops(record, vocabulary, seed=0):
 
 
 def plain_crops(record, vocabulary):
-    """Crops without infilling, which is drawn for one record in ten."""
+    """Crops without infilling, which is drawn for one record (or crop) in ten."""
     for seed in range(50):
         found = crops(record, vocabulary, seed)
-        if not found[0].suffix:
+        if not any(crop.suffix for crop in found):
             return found
     raise AssertionError("infilling each time")
 
@@ -85,21 +87,83 @@ def test_padding_in_the_loss_is_capped(vocabulary):
 
 def test_running_text_never_ends(vocabulary):
     record = Record("prose", (), (), tuple(range(20, 100)), plain=True)
-    found = crops(record, vocabulary)
+    found = plain_crops(record, vocabulary)
     assert found
     for crop in found:
         assert vocabulary.end not in crop.target
         assert crop.scored == len(crop.target) == BLOCK
 
 
+def gaps_of(record, vocabulary, *, seeds=300):
+    return [c for seed in range(seeds) for c in crops(record, vocabulary, seed) if c.suffix]
+
+
 def test_infilling_shows_what_follows(vocabulary):
-    record = answer(vocabulary, 60)
-    gaps = [c for seed in range(80) for c in crops(record, vocabulary, seed) if c.suffix]
+    gaps = gaps_of(answer(vocabulary, 60), vocabulary)
     assert gaps
     for crop in gaps:
         inside = [i for i in crop.target if i != vocabulary.end]
         assert crop.suffix[-1] == vocabulary.sep
         assert crop.suffix[0] == inside[-1] + 1  # the text goes on where the gap ends
+        assert len(crop.suffix) <= LONGEST_SUFFIX
+
+
+def test_a_gap_follows_the_prompt_the_answer_so_far_or_text_that_is_the_prompt(vocabulary):
+    v, record = vocabulary, answer(vocabulary, 60)
+    asked = v.prompt_ids(record.prompt)
+    forms = {"suffix": 0, "later": 0, "text": 0}
+    for crop in gaps_of(record, v):
+        start = crop.target[0] - record.response[0]
+        if crop.prefix == asked:
+            forms["suffix"] += 1
+            assert start == 0
+        elif crop.prefix[: len(asked)] == asked:
+            forms["later"] += 1
+            assert crop.prefix[len(asked) :] == record.response[:start]
+        else:
+            forms["text"] += 1
+            assert crop.prefix == v.prompt_ids(record.response[:start])
+            assert start >= 8
+    assert all(count >= 3 for count in forms.values())
+
+
+def test_a_context_stays_when_text_is_the_prompt(vocabulary):
+    record = Record("test", (30,), (40, 41), tuple(range(50, 110)), plain=False)
+    for crop in gaps_of(record, vocabulary, seeds=60):
+        assert crop.prefix[:5] == (vocabulary.cls, vocabulary.context, 40, 41, vocabulary.sep)
+
+
+def test_gaps_in_running_text_have_the_text_before_as_their_prompt(vocabulary):
+    v, text = vocabulary, tuple(range(20, 120))
+    gaps = gaps_of(Record("prose", (), (), text, plain=True), v)
+    assert gaps
+    for crop in gaps:
+        start = crop.target[0] - text[0]
+        seen = crop.prefix[1:-1]
+        assert crop.prefix == v.prompt_ids(seen)
+        assert seen == text[start - len(seen) : start]
+        inside = [i for i in crop.target if i != v.end]
+        assert crop.suffix[0] == inside[-1] + 1
+        assert crop.scored == min(len(crop.target), len(inside) + 1 + PADDING_SCORED)
+
+
+def test_gaps_have_shorter_blocks_too(vocabulary):
+    gaps = gaps_of(answer(vocabulary, 60), vocabulary)
+    assert {len(crop.target) for crop in gaps} == {BLOCK, BLOCK // 2}
+
+
+def test_crops_keep_within_their_lengths(vocabulary):
+    ids = tuple(20 + i % 100 for i in range(600))
+    records = [
+        Record("test", ids[:90], ids[:90], ids, plain=False),
+        Record("prose", (), (), ids, plain=True),
+    ]
+    for record in records:
+        for seed in range(40):
+            for crop in crops(record, vocabulary, seed):
+                assert len(crop.prefix) <= LONGEST_PREFIX
+                assert len(crop.suffix) <= LONGEST_SUFFIX
+                assert 1 <= crop.scored <= len(crop.target)
 
 
 def test_a_context_stands_before_the_prompt(vocabulary):

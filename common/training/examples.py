@@ -1,7 +1,9 @@
 """Text records to training crops: a block of target tokens with the text around it.
 
 What a model is fed here is what it is asked at inference: prompts, finished blocks before the
-block, answers that end, and sometimes text after the block (infilling).
+block, answers that end, and sometimes text after the block (infilling): a gap right after the
+prompt (`--suffix`), in the midst of an answer (its later blocks), or in a text that is itself the
+prompt (`[[...]]`).
 """
 
 import json
@@ -22,6 +24,11 @@ PADDING_SCORED = 8
 LONGEST_FINISHED = 192
 LONGEST_PREFIX = 384
 LONGEST_SUFFIX = 48
+SHORTEST_GAP = 8
+SHORTEST_BESIDE_GAP = 4
+"""Tokens of text that stand after a gap, at least."""
+SHORTEST_TEXT_BEFORE = 8
+"""Tokens before a gap from which on they can be its prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ def crops_of(
     if len(before) > LONGEST_PREFIX - LONGEST_FINISHED:
         return
     if rng.random() < INFILL_SHARE and len(record.response) >= 24:
-        yield _gap(record.response, before, vocabulary, block_length, rng)
+        yield _gap_in_answer(record, before, vocabulary, block_length, rng)
         return
     for start in range(0, min(len(record.response) + 1, LONGEST_FINISHED + 1), block_length):
         yield _block(
@@ -129,16 +136,39 @@ def _block(prefix: Sequence[int], rest: Sequence[int], vocabulary: Vocabulary, l
     return Crop(tuple(prefix), target, min(length, len(rest) + 1 + PADDING_SCORED), ())
 
 
-def _gap(
-    text: Sequence[int],
+def _gap_in_answer(
+    record: Record,
     before: Sequence[int],
     vocabulary: Vocabulary,
     length: int,
     rng: np.random.Generator,
 ) -> Crop:
-    gap = int(rng.integers(8, min(length, len(text) - 8) + 1))
-    start = int(rng.integers(0, min(len(text) - gap, LONGEST_FINISHED)))
-    crop = _block((*before, *text[:start]), text[start : start + gap], vocabulary, length)
+    text = record.response
+    latest = len(text) - SHORTEST_GAP - SHORTEST_BESIDE_GAP
+    start = int(rng.integers(0, min(latest + 1, LONGEST_FINISHED)))
+    form = rng.random()
+    if form < 0.5 and start >= SHORTEST_TEXT_BEFORE:
+        prefix = vocabulary.prompt_ids(text[:start], record.context)
+    else:
+        start = start if form < 0.75 else 0
+        prefix = (*before, *text[:start])
+    return _gap(text, start, prefix, vocabulary, length, rng)
+
+
+def _gap(
+    text: Sequence[int],
+    start: int,
+    prefix: Sequence[int],
+    vocabulary: Vocabulary,
+    length: int,
+    rng: np.random.Generator,
+) -> Crop:
+    """A block with text on both sides; it ends wherever the gap does, in a sentence or not."""
+    if rng.random() < SHORT_BLOCK_SHARE and length // 2 >= SHORTEST_GAP:
+        length //= 2  # a cap on a gap makes a block shorter than those of answers
+    longest = min(length, len(text) - start - SHORTEST_BESIDE_GAP)
+    gap = int(rng.integers(min(SHORTEST_GAP, longest), longest + 1))
+    crop = _block(prefix, text[start : start + gap], vocabulary, length)
     after = text[start + gap : start + gap + int(rng.integers(4, LONGEST_SUFFIX))]
     return Crop(crop.prefix, crop.target, crop.scored, vocabulary.suffix_ids(after))
 
@@ -148,6 +178,9 @@ def _continuations(
 ) -> Iterator[Crop]:
     for start in range(int(rng.integers(length)), len(text) - length + 1, length):
         seen = text[max(0, start - int(rng.integers(8, 97))) : start]
+        if rng.random() < INFILL_SHARE and len(seen) >= SHORTEST_TEXT_BEFORE:
+            yield _gap(text, start, vocabulary.prompt_ids(seen), vocabulary, length, rng)
+            continue
         split = int(rng.integers(len(seen) + 1)) if rng.random() < 0.5 else len(seen)
         prefix = (*vocabulary.prompt_ids(seen[:split]), *seen[split:])
         yield Crop(prefix, tuple(text[start : start + length]), length, ())
@@ -184,7 +217,7 @@ def epoch_batches(
             crops[start : start + window],
             key=lambda c: (len(c.target), len(c.prefix) + len(c.suffix)),
         )
-        for length in (block_length // 2, block_length):
+        for length in sorted({len(c.target) for c in part}):
             same = [c for c in part if len(c.target) == length]
             batches.extend(
                 same[i : i + batch_size] for i in range(0, len(same) - batch_size + 1, batch_size)
