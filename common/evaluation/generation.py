@@ -1,0 +1,147 @@
+"""Answers to many questions at once: the loop of the product, in lockstep over a batch.
+
+Every session runs the same `denoise`, codec and fusion as an embedded answer; only the forward
+passes are shared. One question gives the embedded answer bit for bit. In a larger batch the last
+bits of the logits depend on its shape, and now and then a sampled word with them.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+
+from common.collaboration.codec import encode
+from common.collaboration.fusion import Voice, fuse
+from common.collaboration.plan import plan_for
+from common.diffusion import conditioning
+from common.diffusion.denoise import Plan, Predict, Result, denoise
+from common.diffusion.predict import predict
+from common.diffusion.simplex import Bag
+from common.diffusion.terms import SelfConditioning
+from common.errors import BadDataError
+from common.evaluation.pair import Pair, Question
+from common.fit import config_of
+from common.frames import SessionSettings
+
+BATCH = 16
+"""Questions of a forward pass."""
+_CONTRIBUTOR_ID = "david"
+
+
+def question_seed(seed: int, question: Question) -> int:
+    """A question's own noise, uint64: the same in every system and order, and for every limit."""
+    text = f"{seed}\n{question.instruction}\n{question.context}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+@dataclass(slots=True, eq=False)
+class _Session:
+    """One question on its way."""
+
+    plan: Plan
+    private: tuple[int, ...]
+    """What David sees before the answer."""
+    loop: Any = field(init=False)
+    request: Predict = field(init=False)
+    condition: Bag | None = None
+    """David's own last prediction."""
+    result: Result | None = None
+
+    def __post_init__(self) -> None:
+        self.loop = denoise(self.plan, fuse)
+        self.request = next(self.loop)
+
+    def for_david(self, own: bool) -> Predict:
+        """The same state in front of David, beside the private text."""
+        begun = self.request.state.step > 0
+        return replace(
+            self.request,
+            prefix=(*self.private, *self.request.prefix[len(self.plan.prefix) :]),
+            condition=(self.condition if begun else None) if own else self.request.condition,
+        )
+
+    def advance(self, logits: Tensor, voices: Sequence[Voice]) -> None:
+        """One step on; the result is there after the last one."""
+        try:
+            self.loop.send(logits)
+            self.request = self.loop.send(voices)
+        except StopIteration as done:
+            self.result = done.value
+
+
+def generate(
+    pair: Pair,
+    questions: Sequence[Question],
+    *,
+    settings: SessionSettings,
+    seed: int,
+    batch: int = BATCH,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[Result]:
+    """The pair's answers; weight 0 is Goliath alone and weight 1 David alone, which costs no pass
+    of the other.
+
+    Args:
+        pair: the models, in eval mode.
+        questions: what is asked; a context goes to David alone.
+        settings: the terms of every answer, but for the seed.
+        seed: from it comes each question's own, see `question_seed`.
+        batch: questions of a forward pass.
+        progress: told how many answers are done.
+
+    Raises:
+        BadDataError: a question does not fit a model, together with its answer.
+    """
+    results: list[Result] = []
+    for start in range(0, len(questions), batch):
+        chunk = questions[start : start + batch]
+        sessions = [
+            _open(pair, question, replace(settings, seed=question_seed(seed, question)))
+            for question in chunk
+        ]
+        while live := [session for session in sessions if session.result is None]:
+            _step(pair, live, settings)
+        results += [session.result for session in sessions if session.result is not None]
+        progress(len(results))
+    return results
+
+
+def _open(pair: Pair, question: Question, settings: SessionSettings) -> _Session:
+    vocabulary = pair.vocabulary
+    plan = plan_for(config_of(pair.goliath), vocabulary, settings, prompt=question.instruction)
+    private = vocabulary.prompt_ids(
+        vocabulary.encode(question.instruction).ids, vocabulary.encode(question.context).ids
+    )
+    need = len(private) + settings.blocks * settings.block_length
+    room = config_of(pair.david).max_positions
+    if settings.weight > 0 and need > room:
+        raise BadDataError(
+            f"expected prompt, context and answer to fit David's {room} positions, got {need}",
+            remedy="Leave the record out, or lower --max-tokens",
+        )
+    return _Session(plan, private)
+
+
+def _step(pair: Pair, live: Sequence[_Session], settings: SessionSettings) -> None:
+    own = settings.self_conditioning is SelfConditioning.OWN
+    david = None
+    if settings.weight > 0:
+        david = predict(pair.david, [session.for_david(own) for session in live])
+        if own:
+            for row, session in enumerate(live):
+                session.condition = conditioning.from_logits(david[row : row + 1])
+    # At weight 1 the scores hold nothing of Goliath: any finite logits do in his place.
+    alone = david is not None and settings.weight == 1
+    core = david if alone else predict(pair.goliath, [session.request for session in live])
+    assert core is not None
+    for row, session in enumerate(live):
+        voices = [] if david is None else [_voice(david[row], session.request, settings)]
+        session.advance(core[row : row + 1], voices)
+
+
+def _voice(rows: Tensor, request: Predict, settings: SessionSettings) -> Voice:
+    state = request.state
+    contribution = encode(rows, block=state.block, step=state.step, codec=settings.codec)
+    return Voice(_CONTRIBUTOR_ID, settings.weight, contribution)
