@@ -127,7 +127,10 @@ def load_judge(folder: Path, *, device: str = "cpu") -> ChatJudge:
     logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=WEIGHTS)
-        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=WEIGHTS, dtype=torch.float32)
+        with contextlib.redirect_stderr(io.StringIO()):  # a bar of tensors tells people nothing
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                folder, gguf_file=WEIGHTS, dtype=torch.float32
+            )
     except Exception as error:  # gguf, tokenizers and transformers each raise their own
         raise BadModelError(
             f"the judge in {folder} cannot be read: {type(error).__name__}: {error}",
