@@ -6,8 +6,8 @@ Template v1: `[CLS] ([CONTEXT] context [SEP])? prompt [SEP] finished blocks`, th
 """
 
 import hashlib
+import itertools
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from common.errors import BadModelError
+from common.reading import Printed, printed
 
 TOKENIZER_FILE = "tokenizer.json"
 TEMPLATE = "v1"
@@ -135,87 +136,9 @@ class Vocabulary:
         """Text for reading: cut at the first [END], spacing round punctuation and sentence case
         restored.
         """
-        kept: list[int] = []
-        for i in ids:
-            if i == self.end:
-                break
-            kept.append(int(i))
-        return for_reading(self.pieces(kept))
+        return self.printed(ids).text
 
-
-_NO_SPACE_BEFORE = set(".,;:!?%)]}°")
-_NO_SPACE_AFTER = set("([{$£€#")
-_TIGHT = {"-", "/"}
-_ENDINGS = {"s", "t", "m", "d", "re", "ve", "ll"}
-"""What follows the apostrophe of a contraction or a possessive."""
-_ELIDED = {"o", "d", "l", "y"}
-"""What an apostrophe joins to the word after it: o'clock, d'oeuvre, l'orange, y'all."""
-_DOMAINS = {"com", "org", "net", "edu", "gov"}
-_LOWER_CASE = {"e.g.", "i.e.", "a.m.", "p.m."}
-_NO_SENTENCE_END = re.compile(r"(?:\b(?:[A-Za-z]\.){2,}|\b(?:vs|oz|tsp|tbsp|lbs?|approx)\.)$")
-_INITIALS = re.compile(r"\b(?:[a-z]\.){2,}")
-_SENTENCE = re.compile(r"(?:^|(?<=[.!?])\s+|(?<=[.!?]\))\s+)[\"'(]*[a-z]")
-
-
-def for_reading(pieces: Sequence[str]) -> str:
-    """Join word pieces with the spacing of printed text, and begin sentences with capitals.
-
-    Case and accents are not in the vocabulary: proper names stay lower case but for "I", initials
-    and the beginnings of sentences. Dashes are set tight: the vocabulary has one piece for them and
-    for hyphens.
-    """
-    words: list[str] = []
-    for piece in pieces:
-        if piece.startswith("##") and words:
-            words[-1] += piece[2:]
-        else:
-            words.append(piece.removeprefix("##"))
-    text, glue_next = "", True
-    open_quotes: set[str] = set()
-    for i, word in enumerate(words):
-        before, after = words[i - 1] if i else "", words[i + 1] if i + 1 < len(words) else ""
-        glue = glue_next or word in _NO_SPACE_BEFORE or word in _TIGHT or _is_joined(words, i)
-        glue_next = word in _NO_SPACE_AFTER or word in _TIGHT
-        if word == "'" and before.isalnum() and (after in _ENDINGS or before in _ELIDED):
-            glue = glue_next = True
-        elif word == "'" and before.endswith("s") and word not in open_quotes:
-            glue = True
-        elif word in {'"', "'"}:
-            closes = word in open_quotes
-            open_quotes ^= {word}
-            glue, glue_next = glue or closes, not closes
-        text += word if glue else f" {word}"
-    return _capitals(text)
-
-
-def _is_joined(words: Sequence[str], i: int) -> bool:
-    """Whether a word belongs to the mark before it: in numbers, times, initials and addresses."""
-    if i < 2:
-        return False
-    first, mark, word = words[i - 2 : i + 1]
-    if first.isdigit() and word[:1].isdigit():
-        digits = len(word) - len(word.lstrip("0123456789"))
-        thousands = mark == "," and digits == 3 and len(first) <= 3
-        # A year at the end of a sentence is likelier than four digits before a decimal point.
-        decimals = mark == "." and len(first) <= 3
-        return thousands or decimals or (mark == ":" and digits == 2)
-    if mark == ".":
-        ends = i + 1 < len(words) and words[i + 1] == "."
-        initials = len(first) == len(word) == 1 and first.isalpha() and word.isalpha() and ends
-        return initials or word in _DOMAINS or first == "www"
-    return False
-
-
-def _capitals(text: str) -> str:
-    def initials(match: re.Match[str]) -> str:
-        return match[0] if match[0] in _LOWER_CASE else match[0].upper()
-
-    def sentence(match: re.Match[str]) -> str:
-        goes_on = _NO_SENTENCE_END.search(match.string[: match.start()])
-        return match[0] if goes_on else match[0][:-1] + match[0][-1].upper()
-
-    text = _INITIALS.sub(initials, text)
-    text = re.sub(r"\bi\b(?!\.[a-z])", "I", text)
-    text = re.sub(r"°[cf]\b", lambda m: m[0].upper(), text)
-    text = re.sub(r"\b(?:mr|mrs|ms|dr)\.", lambda m: m[0].capitalize(), text)
-    return _SENTENCE.sub(sentence, text)
+    def printed(self, ids: Iterable[int]) -> Printed:
+        """The text of `decode`, with the place of each id before the first [END]."""
+        kept = itertools.takewhile(lambda i: i != self.end, ids)
+        return printed(self.pieces(kept))

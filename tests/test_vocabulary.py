@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from common.errors import BadModelError
+from common.reading import for_reading, printed
 from common.training.trim import trim
-from common.vocabulary import SPECIAL, Vocabulary, for_reading
+from common.vocabulary import SPECIAL, Vocabulary
 from tests.tiny import tiny_vocabulary
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -279,6 +280,35 @@ def test_reading_loses_no_character_and_adds_only_spaces(pieces):
     assert text.replace(" ", "").lower() == plain.lower()
     assert "  " not in text
     assert text == text.lstrip()
+
+
+@given(st.lists(st.sampled_from([*"ab1.,'\"-/()i:°$", "##a", "###", "##", "12", "s", "oz", "www"])))
+@settings(max_examples=200)
+def test_every_piece_has_its_place_in_the_text(pieces):
+    shown = printed(pieces)
+    assert shown.text == for_reading(pieces)
+    assert len(shown.spans) == len(shown.words) == len(pieces)
+    end, last = 0, -1
+    for piece, (a, b), word in zip(pieces, shown.spans, shown.words, strict=True):
+        assert shown.text[a:b].lower() == piece.removeprefix("##")
+        # Between two words there is one space or none, inside a word there is nothing.
+        assert shown.text[end:a] in ({""} if word == last else {"", " "})
+        assert word in {last, last + 1}
+        end, last = b, word
+    assert end == len(shown.text)
+
+
+def test_words_are_made_of_pieces():
+    shown = printed(["cook", "##ing", ",", "don", "'", "t"])
+    assert shown.text == "Cooking, don't"
+    assert shown.words == (0, 0, 1, 2, 3, 4)
+    assert shown.spans == ((0, 4), (4, 7), (7, 8), (9, 12), (12, 13), (13, 14))
+
+
+def test_the_places_of_ids_end_before_the_end_token(trimmed):
+    ids = trimmed.encode("add salt").ids
+    assert trimmed.printed((*ids, trimmed.end, *ids)).text == trimmed.decode(ids)
+    assert len(trimmed.printed((*ids, trimmed.end, *ids)).spans) == len(ids)
 
 
 def test_decoding_stops_at_the_end_token(trimmed):
