@@ -1,12 +1,16 @@
 """From settings and texts to a reply: loads what is needed, and asks here or over the wire."""
 
 import secrets
+from asyncio import Runner
+from dataclasses import dataclass
 
 from common.compute import settle_device
 from common.console import note
+from common.diffusion.model import SimplexDiffusionLM
 from common.interrupt import run_interruptible
 from common.models import find, load
 from common.security import tls_files
+from common.vocabulary import Vocabulary
 from david_client.asking import David, Question, Reply
 from david_client.place import Place
 from david_client.settings import DavidSettings
@@ -14,45 +18,102 @@ from david_client.texts import unknown_note
 from david_client.view import View
 
 
+@dataclass(frozen=True, slots=True)
+class Here:
+    """A large model in this process."""
+
+    name: str
+    model: SimplexDiffusionLM
+    vocabulary: Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Collaboration:
+    """The small model, ready, and the large one or the way to it: one question or many."""
+
+    david: David
+    goliath: Here | Place
+    timeout_s: float
+    """Longest time for one answer of a server."""
+
+    def ask(self, question: Question, view: View, *, runner: Runner | None = None) -> Reply:
+        """Ask, with the draft in the view.
+
+        Args:
+            question: what is asked.
+            view: where the draft is shown.
+            runner: the event loop to use for a server. A program that asks more than once keeps
+                one: gRPC dislikes a second loop in a process.
+
+        Raises:
+            CollaborationError: any of its kinds; `SessionCancelledError` for Ctrl-C while a server
+                answers.
+        """
+        view.read_with(self.david.vocabulary)
+        if isinstance(self.goliath, Here):
+            from david_client.embedded import ask_embedded
+
+            return ask_embedded(
+                question,
+                self.david,
+                goliath=self.goliath.name,
+                model=self.goliath.model,
+                vocabulary=self.goliath.vocabulary,
+                on_draft=view.show,
+            )
+        from david_client.client import ask
+
+        view.say(f"asking {self.goliath.address} ...")
+        asking = ask(
+            question, self.david, self.goliath, timeout_s=self.timeout_s, on_draft=view.show
+        )
+        return run_interruptible(asking, runner=runner)
+
+
 def converse(settings: DavidSettings, prompt: str, context: str, view: View) -> Reply:
-    """Ask, with the draft in the view.
+    """Ask one question, with the draft in the view.
 
     Raises:
         CollaborationError: any of its kinds.
     """
+    pair = collaborate(settings)
+    warn_of_unknown(pair.david.vocabulary, prompt=prompt, context=context)
+    return pair.ask(question_of(settings, prompt, context), view)
+
+
+def collaborate(settings: DavidSettings) -> Collaboration:
+    """Load what these settings name.
+
+    Raises:
+        UsageError: an address that is none, or TLS files that do not go together.
+        BadModelError: a model cannot be loaded.
+    """
     place = None if settings.embedded else place_of(settings)
     david = load_david(settings)
-    view.read_with(david.vocabulary)
-    for name, text in (("prompt", prompt), ("context", context)):
-        warning = unknown_note(name, david.vocabulary.encode(text).unknown)
-        if warning is not None:
-            note(warning)
-    question = Question(
+    if place is not None:
+        return Collaboration(david, place, settings.timeout)
+    model, vocabulary = load(settings.goliath_model, device=_device(settings), dtype=settings.dtype)
+    here = Here(find(settings.goliath_model).name, model, vocabulary)
+    return Collaboration(david, here, settings.timeout)
+
+
+def question_of(settings: DavidSettings, prompt: str, context: str) -> Question:
+    """The question that these settings and texts make; an unset seed is drawn."""
+    return Question(
         prompt=prompt,
         seed=secrets.randbits(32) if settings.seed is None else settings.seed,
         context=context,
         contrast=settings.contrast,
         wishes=settings.wishes(),
     )
-    if place is None:
-        from david_client.embedded import ask_embedded
 
-        model, vocabulary = load(
-            settings.goliath_model, device=_device(settings), dtype=settings.dtype
-        )
-        return ask_embedded(
-            question,
-            david,
-            goliath=find(settings.goliath_model).name,
-            model=model,
-            vocabulary=vocabulary,
-            on_draft=view.show,
-        )
-    from david_client.client import ask
 
-    view.say(f"asking {place.address} ...")
-    asking = ask(question, david, place, timeout_s=settings.timeout, on_draft=view.show)
-    return run_interruptible(asking)
+def warn_of_unknown(vocabulary: Vocabulary, **texts: str) -> None:
+    """Tell, for each named text, what of it the vocabulary cannot write."""
+    for name, text in texts.items():
+        warning = unknown_note(name, vocabulary.encode(text).unknown)
+        if warning is not None:
+            note(warning)
 
 
 def load_david(settings: DavidSettings) -> David:
