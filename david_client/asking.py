@@ -42,8 +42,14 @@ class Question:
     """Fields of `SessionSettings` that shall not be the server's defaults."""
 
     def settings(self, defaults: SessionSettings) -> SessionSettings:
-        """The terms to wish for, given those that suit the large model."""
-        return replace(defaults, seed=self.seed, **self.wishes)
+        """The terms to wish for, given those that suit the large model.
+
+        Before a suffix no block is longer than the answer may be: cut off, it would not lead there.
+        """
+        terms = replace(defaults, seed=self.seed, **self.wishes)
+        if not self.suffix:
+            return terms
+        return replace(terms, block_length=min(terms.block_length, terms.max_tokens))
 
     def contributor(self, david: David, settings: SessionSettings) -> Contributor:
         """David's part in a session on these terms.
@@ -64,6 +70,10 @@ class Question:
         )
 
 
+def _nobody() -> np.ndarray:
+    return np.empty(0, np.uint8)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Draft:
     """The answer as it stands when a step begins."""
@@ -77,6 +87,20 @@ class Draft:
     """Ids of finished blocks."""
     estimate: np.ndarray | None
     """(block_length,) int64 ids; None where the block is pure noise."""
+    hot: np.ndarray | None = None
+    """(block_length, h) int64 all ids of the estimate, of which `estimate` is the first column; -1
+    where a row has fewer than h; None where there are none.
+    """
+    decided: np.ndarray = field(default_factory=_nobody)
+    """(block_length,) uint8 values of `Decider`: who decided the tokens of the step before, which
+    at step 0 of a later block are the last of `finished`; empty at the first step.
+    """
+    goliath: str = ""
+    """Name of the large model."""
+    bytes_up: int = 0
+    """Bytes of messages to the server so far; 0 when embedded."""
+    bytes_down: int = 0
+    """Bytes of messages from the server so far."""
 
 
 OnDraft = Callable[[Draft], None]
@@ -110,11 +134,19 @@ class Reply:
     """Bytes of messages to the server, with gRPC's prefixes; 0 when embedded."""
     bytes_down: int = 0
     """Bytes of messages from the server."""
+    suffix: str = ""
+    """Text that the answer leads into."""
+    full_text: str = ""
+    """The answer and the suffix."""
+    decided: tuple[int, ...] = ()
+    """Values of `Decider`: who decided the tokens of the last block; empty where nobody knows."""
 
     def record(self) -> dict[str, Any]:
         """The reply as a JSON object."""
         return {
             "text": self.text,
+            "suffix": self.suffix,
+            "full_text": self.full_text,
             "tokens": list(self.tokens),
             "seed": self.settings.seed,
             "steps": self.settings.steps,

@@ -23,6 +23,7 @@ from common.pb import collaboration_pb2_grpc as rpc
 from common.transport import error_from_rpc, open_channel
 from common.wire import server_info_from_proto
 from david_client.asking import CONTRIBUTOR_ID, David, OnDraft, Question, Reply
+from david_client.joining import joined
 from david_client.place import Meter, Place
 from david_client.session import Session
 
@@ -92,12 +93,15 @@ async def ask(
         settings=settings,
         contrast=question.contrast,
         seconds=time.perf_counter() - begin,
+        suffix=question.suffix,
+        full_text=joined(david.vocabulary, completed.ids.tolist(), after=question.suffix),
         steps_run=len(session.log),
         david_steps=took[Outcome.TOOK_PART],
         missed=took[Outcome.MISSED],
         late=took[Outcome.LATE],
         bytes_up=meter.up,
         bytes_down=meter.down,
+        decided=tuple(completed.decided.tolist()),
     )
 
 

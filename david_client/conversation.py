@@ -36,12 +36,15 @@ class Collaboration:
     timeout_s: float
     """Longest time for one answer of a server."""
 
-    def ask(self, question: Question, view: View, *, runner: Runner | None = None) -> Reply:
+    def ask(
+        self, question: Question, view: View, *, title: str = "", runner: Runner | None = None
+    ) -> Reply:
         """Ask, with the draft in the view.
 
         Args:
             question: what is asked.
             view: where the draft is shown.
+            title: what the view calls this answer, where there are several: "gap 2 of 3".
             runner: the event loop to use for a server. A program that asks more than once keeps
                 one: gRPC dislikes a second loop in a process.
 
@@ -49,7 +52,12 @@ class Collaboration:
             CollaborationError: any of its kinds; `SessionCancelledError` for Ctrl-C while a server
                 answers.
         """
-        view.read_with(self.david.vocabulary)
+        view.begin(question, self.david, title=title)
+        reply = self._ask(question, view, runner)
+        view.finish(reply)
+        return reply
+
+    def _ask(self, question: Question, view: View, runner: Runner | None) -> Reply:
         if isinstance(self.goliath, Here):
             from david_client.embedded import ask_embedded
 
@@ -70,15 +78,17 @@ class Collaboration:
         return run_interruptible(asking, runner=runner)
 
 
-def converse(settings: DavidSettings, prompt: str, context: str, view: View) -> Reply:
+def converse(
+    settings: DavidSettings, prompt: str, context: str, view: View, *, suffix: str = ""
+) -> Reply:
     """Ask one question, with the draft in the view.
 
     Raises:
         CollaborationError: any of its kinds.
     """
     pair = collaborate(settings)
-    warn_of_unknown(pair.david.vocabulary, prompt=prompt, context=context)
-    return pair.ask(question_of(settings, prompt, context), view)
+    warn_of_unknown(pair.david.vocabulary, prompt=prompt, suffix=suffix, context=context)
+    return pair.ask(question_of(settings, prompt, context, suffix=suffix), view)
 
 
 def collaborate(settings: DavidSettings) -> Collaboration:
@@ -97,11 +107,14 @@ def collaborate(settings: DavidSettings) -> Collaboration:
     return Collaboration(david, here, settings.timeout)
 
 
-def question_of(settings: DavidSettings, prompt: str, context: str) -> Question:
+def question_of(
+    settings: DavidSettings, prompt: str, context: str, *, suffix: str = ""
+) -> Question:
     """The question that these settings and texts make; an unset seed is drawn."""
     return Question(
         prompt=prompt,
         seed=secrets.randbits(32) if settings.seed is None else settings.seed,
+        suffix=suffix,
         context=context,
         contrast=settings.contrast,
         wishes=settings.wishes(),

@@ -1,8 +1,6 @@
 """The client against servers that misbehave, vanish or hang; what it says, counts and checks."""
 
 import asyncio
-import io
-import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -34,9 +32,7 @@ from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.transport import open_server
 from common.wire import client_frame_from_proto, server_frame_to_proto, server_info_to_proto
-from david_client.asking import Draft
 from david_client.client import Place, ask
-from david_client.view import View
 from goliath_server.server import host_of
 from goliath_server.session import open_session
 from tests.serving import (
@@ -403,41 +399,3 @@ async def test_texts_that_cannot_be_asked() -> None:
             await served.ask(question(context=CONTEXT * 50))
         with pytest.raises((BadDataError, LimitExceededError), match="256"):
             await served.ask(replace(question(weight=0.0), prompt=PROMPT * 80))
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_draft_is_no_markup_and_holds_no_control_characters(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Hostile:
-        def decode(self, ids: tuple[int, ...]) -> str:
-            return "[red]soup[/red] \x1b]0;owned\x07"
-
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    terms = question(max_tokens=32).settings(HOST.info(software_version="1").defaults)
-    with View(wanted=True) as view:
-        view.say("waking")
-        view.read_with(Hostile())
-        view.show(Draft(terms, 1, 2, 0.5, (60,), np.array([61])))
-    shown = terminal.getvalue()
-    assert "waking" in shown
-    assert "block 2/2  step 3/4  t 0.50  weight 0.75" in shown
-    assert "[red]soup[/red]" in shown
-    assert "\x1b]0;" not in shown
-    assert "\x07" not in shown
-
-
-def test_a_view_that_is_not_wanted_or_has_no_terminal_is_silent(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for stream, wanted in ((Terminal(), False), (io.StringIO(), True)):
-        monkeypatch.setattr(sys, "stderr", stream)
-        with View(wanted=wanted) as view:
-            view.say("waking")
-        assert stream.getvalue() == ""

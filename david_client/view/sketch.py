@@ -1,0 +1,177 @@
+"""Sketches: what is seen of a draft at a step, as plain data that a terminal and a trace share."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from common.diffusion.terms import Decider
+
+if TYPE_CHECKING:
+    from common.reading import Printed
+    from david_client.asking import Draft, Reply
+
+
+class Words(Protocol):
+    """What turns ids into text."""
+
+    def printed(self, ids: Sequence[int]) -> "Printed":
+        """Text for reading, with the place of each id before the first end token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of the block that takes shape."""
+
+    begin: int
+    """Where it begins in the text, in characters."""
+    end: int
+    decider: Decider | None
+    """Whose first choice it was; None where nobody knows."""
+    changed: bool
+    """Whether it was another word a step before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """What is seen of a draft."""
+
+    block: int
+    blocks: int
+    """Blocks of the longest answer."""
+    step: int
+    steps: int
+    """Steps of a block; `step` is `steps` when the answer is there."""
+    t: float
+    """Time of the step, in (0, 1]; 0 when the answer is there."""
+    weight: float
+    """David's share."""
+    text: str
+    """The answer so far, finished blocks included."""
+    words: tuple[Word, ...]
+    """Words of this block, where something is known of them; in the order of the text."""
+    noise: int = 0
+    """Positions that are still pure noise."""
+    seconds: float = 0.0
+    """Since the answer was begun."""
+    bytes_up: int = 0
+    """Sent so far; 0 when both models are in one process."""
+    bytes_down: int = 0
+    title: str = ""
+    """What is being made, when there is more than one answer."""
+    suffix: str = ""
+    """Text that stands after the answer."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether this is the answer."""
+        return self.step == self.steps
+
+
+def decider_of(deciders: Sequence[int]) -> Decider | None:
+    """Who decided a word of several pieces: it was somebody's first choice if all pieces were.
+
+    A piece that was both's first choice was also either's, so a piece of Goliath's and one of both
+    make a word of Goliath's, and one of his and one of David's a word of neither.
+    """
+    if not deciders or 0 in deciders:
+        return None
+    # CORE is 1, DAVID 2 and BOTH both bits; NEITHER has none of them.
+    shared = Decider.BOTH.value
+    for decider in deciders:
+        shared &= decider
+    return Decider(shared) if shared else Decider.NEITHER
+
+
+def sketch_draft(
+    draft: "Draft", words: Words, *, changed: Sequence[int], seconds: float, title: str, suffix: str
+) -> Sketch:
+    """What is seen of a draft.
+
+    Args:
+        draft: the answer as a step begins.
+        words: the vocabulary.
+        changed: positions of the block that hold another token than a step before.
+        seconds: since the answer was begun.
+        title: what is being made.
+        suffix: text after the answer.
+    """
+    ids = () if draft.estimate is None else tuple(draft.estimate.tolist())
+    text, seen = _words(words, draft.finished, ids, draft.decided.tolist(), changed)
+    return Sketch(
+        block=draft.block,
+        blocks=draft.settings.blocks,
+        step=draft.step,
+        steps=draft.settings.steps,
+        t=draft.t,
+        weight=draft.settings.weight,
+        text=text,
+        words=seen,
+        noise=0 if ids else draft.settings.block_length,
+        seconds=seconds,
+        bytes_up=draft.bytes_up,
+        bytes_down=draft.bytes_down,
+        title=title,
+        suffix=suffix,
+    )
+
+
+def sketch_reply(
+    reply: "Reply", last: "Draft | None", words: Words, *, seconds: float, title: str, suffix: str
+) -> Sketch:
+    """What is seen of an answer; only of its last block it is known who decided.
+
+    Args:
+        reply: the answer.
+        last: the draft of the last step, which says where the last block begins; None: there was
+            none, and nothing is known of the words.
+        words: the vocabulary.
+        seconds: since the answer was begun.
+        title: what was made.
+        suffix: text after the answer.
+    """
+    settings = reply.settings
+    before = 0 if last is None else len(last.finished)
+    decided = () if last is None else reply.decided
+    text, seen = _words(words, reply.tokens[:before], reply.tokens[before:], decided, changed=())
+    return Sketch(
+        block=0 if last is None else last.block,
+        blocks=settings.blocks,
+        step=settings.steps,
+        steps=settings.steps,
+        t=0.0,
+        weight=settings.weight,
+        text=text,
+        words=seen,
+        seconds=seconds,
+        bytes_up=reply.bytes_up,
+        bytes_down=reply.bytes_down,
+        title=title,
+        suffix=suffix,
+    )
+
+
+def _words(
+    words: Words,
+    finished: tuple[int, ...],
+    ids: tuple[int, ...],
+    decided: Sequence[int],
+    changed: Sequence[int],
+) -> tuple[str, tuple[Word, ...]]:
+    """The text of all ids, and the words that `ids` are part of."""
+    shown = words.printed((*finished, *ids))
+    moved = set(changed)
+    known = len(decided) >= len(ids)
+    here = range(len(finished), len(shown.spans))
+    seen = []
+    for _, group in itertools.groupby(here, key=lambda i: shown.words[i]):
+        pieces = [(i - len(finished), *shown.spans[i]) for i in group]
+        seen.append(
+            Word(
+                pieces[0][1],
+                pieces[-1][2],
+                decider_of([decided[p] for p, _, _ in pieces]) if known else None,
+                any(p in moved for p, _, _ in pieces),
+            )
+        )
+    return shown.text, tuple(seen)
