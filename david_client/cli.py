@@ -10,6 +10,7 @@ from david_client.commands.ask import ask
 from david_client.commands.config import config
 from david_client.commands.doctor import doctor
 from david_client.commands.models import models
+from david_client.commands.show import show
 
 app = typer.Typer(
     name="david",
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command("train")(make_train("david-recipes"))
+app.command()(show)
 app.command()(models)
 app.command()(config)
 app.command()(doctor)

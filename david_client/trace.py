@@ -7,6 +7,7 @@ private context: only what David made of it, in the drafts. `david show` replays
 import json
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -30,12 +31,16 @@ VERSION = 1
 """Version of the format; a reader refuses others."""
 
 
-def open_trace(path: Path) -> "Trace":
+def open_trace(path: Path | None) -> AbstractContextManager["Trace | None"]:
     """Begin a trace, before anything else is loaded: a bad path shall be told early.
+
+    A file that holds something is never written to. None makes no trace.
 
     Raises:
         BadFileError: the file holds something already, or cannot be written.
     """
+    if path is None:
+        return nullcontext()
     try:
         # Appending and then looking cannot destroy what another program writes meanwhile.
         file = path.open("a", encoding="utf-8")
