@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from common.errors import CollaborationError, ExitCode, clean_text, spec_of
@@ -20,6 +20,24 @@ def print_text(text: str) -> None:
     """Text from a model or a file to stdout, without control characters but newlines."""
     sys.stdout.write("\n".join(clean_line(line) for line in text.split("\n")) + "\n")
     sys.stdout.flush()
+
+
+def print_parts(parts: Sequence[tuple[str, bool]]) -> None:
+    """One text in parts to stdout, as `print_text` does; on a terminal those marked True stand out.
+
+    The parts are text, never markup.
+    """
+    if not sys.stdout.isatty() or not any(marked for _, marked in parts):
+        print_text("".join(text for text, _ in parts))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    shown = Text()
+    for text, marked in parts:
+        clean = "\n".join(clean_line(line) for line in text.split("\n"))
+        shown.append(clean, style="bold" if marked else "")
+    Console(file=sys.stdout).print(shown, soft_wrap=True)
 
 
 def clean_line(text: str) -> str:

@@ -20,13 +20,28 @@ def read_prompt(argument: str) -> str:
     if argument == "-":
         argument = _decoded(sys.stdin.buffer.read(MAX_TEXT_BYTES), "standard input")
     else:
-        # What the shell could not decode comes as lone surrogates.
-        argument = _decoded(argument.encode("utf-8", "surrogateescape"), "the prompt")
+        argument = _typed(argument, "the prompt")
     if not argument.strip():
         raise BadDataError(
             "the prompt is empty: expected some text", remedy="Write a question or an instruction"
         )
     return argument
+
+
+def read_suffix(argument: str | None) -> str:
+    """The text that the answer leads into; empty where none is given.
+
+    Raises:
+        BadDataError: one is given and is blank, or not UTF-8.
+    """
+    if argument is None:
+        return ""
+    text = _typed(argument, "the suffix")
+    if not text.strip():
+        raise BadDataError(
+            "the suffix is empty: expected some text", remedy="Write some, or leave --suffix out"
+        )
+    return text
 
 
 def read_context(path: Path) -> str:
@@ -69,6 +84,11 @@ def unknown_note(name: str, unknown: Sequence[str]) -> str | None:
         f"warning: {len(unknown)} pieces of the {name} are not in the vocabulary and are read as "
         f"unknown: {some}{more}"
     )
+
+
+def _typed(argument: str, name: str) -> str:
+    # What the shell could not decode comes as lone surrogates.
+    return _decoded(argument.encode("utf-8", "surrogateescape"), name)
 
 
 def _decoded(data: bytes, name: str) -> str:

@@ -1,0 +1,188 @@
+"""Filling the gaps of a text: one session each, from left to right."""
+
+from asyncio import Runner
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
+from typing import Any
+
+from common.diffusion.terms import FinishReason
+from common.frames import SessionSettings
+from common.vocabulary import Vocabulary
+from david_client.asking import Question, Reply
+from david_client.conversation import collaborate, question_of, warn_of_unknown
+from david_client.gaps import Gapped, join_gaps
+from david_client.joining import join
+from david_client.settings import DavidSettings
+from david_client.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A text whose gaps are filled, and what it took in all."""
+
+    texts: tuple[str, ...]
+    """What was written; one text more than there are replies. Gaps that were not reached stay in
+    the last one.
+    """
+    replies: tuple[Reply, ...]
+    """The filling of each gap; its `text` as it stands in the whole."""
+
+    @property
+    def parts(self) -> tuple[tuple[str, bool], ...]:
+        """The text in parts, each with whether it is a filling."""
+        written = ((text, False) for text in self.texts)
+        fillings = ((reply.text, True) for reply in self.replies)
+        pairs = chain.from_iterable(zip_longest(written, fillings))
+        return tuple(part for part in pairs if part is not None)
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        return "".join(text for text, _ in self.parts)
+
+    @property
+    def settings(self) -> SessionSettings:
+        """The terms of the first gap's session; its seed is the one that was asked for."""
+        return self.replies[0].settings
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        """Why the last filling ended."""
+        return self.replies[-1].finish_reason
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all sessions."""
+        return sum(reply.seconds for reply in self.replies)
+
+    @property
+    def steps_run(self) -> int:
+        """Steps of all sessions."""
+        return sum(reply.steps_run for reply in self.replies)
+
+    @property
+    def david_steps(self) -> int:
+        """Steps in which David took part."""
+        return sum(reply.david_steps for reply in self.replies)
+
+    @property
+    def missed(self) -> int:
+        """Steps that went on without him."""
+        return sum(reply.missed for reply in self.replies)
+
+    @property
+    def late(self) -> int:
+        """Steps whose contribution came too late."""
+        return sum(reply.late for reply in self.replies)
+
+    @property
+    def bytes_up(self) -> int:
+        """Bytes of messages to the server."""
+        return sum(reply.bytes_up for reply in self.replies)
+
+    @property
+    def bytes_down(self) -> int:
+        """Bytes of messages from the server."""
+        return sum(reply.bytes_down for reply in self.replies)
+
+    def record(self) -> dict[str, Any]:
+        """The text as a JSON object: the whole, totals, and a reply's record for each gap with its
+        `span` in the whole, in characters.
+        """
+        gaps, place = [], 0
+        for text, reply in zip_longest(self.texts, self.replies):
+            place += len(text)
+            if reply is not None:
+                span = [place, place + len(reply.text)]
+                gaps.append(reply.record() | {"span": span})
+                place = span[1]
+        return {
+            "text": self.text,
+            "gaps": gaps,
+            "seed": self.settings.seed,
+            "seconds": round(self.seconds, 3),
+            "bytes_up": self.bytes_up,
+            "bytes_down": self.bytes_down,
+            "steps_run": self.steps_run,
+            "david_steps": self.david_steps,
+            "missed": self.missed,
+            "late": self.late,
+        }
+
+
+def infill(
+    settings: DavidSettings, gapped: Gapped, suffix: str, context: str, view: View
+) -> Filled:
+    """Load what the settings name and fill all gaps, with the drafts in the view.
+
+    Args:
+        settings: how, for each gap alike; its first seed is that of the settings or drawn.
+        gapped: the text.
+        suffix: text that follows it; empty for none.
+        context: the private text.
+        view: where drafts are shown.
+
+    Raises:
+        CollaborationError: any of its kinds.
+    """
+    pair = collaborate(settings)
+    vocabulary = pair.david.vocabulary
+    warn_of_unknown(vocabulary, prompt=" ".join(gapped.texts), suffix=suffix, context=context)
+    gapped = followed_by(gapped, suffix, vocabulary)
+    with Runner() as runner:
+
+        def ask(question: Question, title: str) -> Reply:
+            return pair.ask(question, view, title=title, runner=runner)
+
+        return fill_gaps(gapped, question_of(settings, "", context), vocabulary, ask)
+
+
+def followed_by(gapped: Gapped, suffix: str, vocabulary: Vocabulary) -> Gapped:
+    """The text with the suffix after its last part."""
+    *texts, last = gapped.texts
+    seam = join(vocabulary, (), before=last, after=suffix).right if suffix else ""
+    end = last.rstrip() + seam + suffix.lstrip() if last.strip() and suffix else last + suffix
+    return Gapped((*texts, end), gapped.gaps)
+
+
+def fill_gaps(
+    gapped: Gapped,
+    question: Question,
+    vocabulary: Vocabulary,
+    ask: Callable[[Question, str], Reply],
+) -> Filled:
+    """Fill gap after gap; each sees what stands before it, filled, and what follows up to the next.
+
+    Args:
+        gapped: a text with at least one gap, and some text before it.
+        question: what all gaps share; gap n has its seed plus n, the first being 0.
+        vocabulary: the pair's vocabulary.
+        ask: gives the reply to the question of one gap; told what people may call it.
+
+    Raises:
+        CollaborationError: any that `ask` raises.
+    """
+    texts, replies = list(gapped.texts), list[Reply]()
+    for number, gap in enumerate(gapped.gaps):
+        before = Filled(tuple(texts[: number + 1]), tuple(replies)).text
+        after = texts[number + 1]
+        cap = {} if gap.most_tokens is None else {"max_tokens": gap.most_tokens}
+        reply = ask(
+            replace(
+                question,
+                prompt=before.strip(),
+                suffix=after.strip(),
+                seed=(question.seed + number) % 2**64,
+                wishes={**question.wishes, **cap},
+            ),
+            f"gap {number + 1} of {len(gapped.gaps)}",
+        )
+        joint = join(vocabulary, reply.tokens, before=before, after=after)
+        replies.append(replace(reply, text=joint.text))
+        texts[number] = texts[number].rstrip() + joint.left
+        texts[number + 1] = joint.right + after.lstrip()
+        if reply.finish_reason is FinishReason.DRAINING:
+            rest = join_gaps(Gapped(tuple(texts[number + 1 :]), gapped.gaps[number + 1 :]))
+            return Filled((*texts[: number + 1], rest), tuple(replies))
+    return Filled(tuple(texts), tuple(replies))
