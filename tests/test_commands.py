@@ -1,9 +1,11 @@
 """The two programs as a user meets them: streams, exit codes, signals, settings, bad input."""
 
 import contextlib
+import io
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from common.console import print_parts
 from common.errors import ExitCode
 from tests.tiny import save_tiny
 
@@ -301,6 +304,26 @@ def test_weights_and_contrast_are_told(ask: Any, tmp_path: Path) -> None:
     assert json.loads(ask("--steps", 2, "--weight", 0, "--json").out)["david_steps"] == 0
 
 
+def test_ways_of_sampling_are_chosen_and_told(ask: Any) -> None:
+    usual = json.loads(ask("--steps", 3, "--seed", 4, "--json").out)
+    assert (usual["projection"], usual["self_conditioning"]) == ("sample", "own")
+    assert usual["halt"] == {"patience": 0, "margin": 0.0}
+    ways = ("--projection", "multi-hot", "--self-conditioning", "fused", "--halt", "2:0.5")
+    told = ask("--steps", 3, "--seed", 4, *ways, "--json")
+    assert told.code == 0, told.err
+    record = json.loads(told.out)
+    assert (record["projection"], record["self_conditioning"]) == ("multi-hot", "fused")
+    assert record["halt"] == {"patience": 2, "margin": 0.5}
+    assert record["steps_run"] == record["david_steps"] <= 3
+
+
+@pytest.mark.parametrize("halt", ["", "x", "-1", "2:", "2:x", "2:-1", "2:nan", "2:1001", "0:1"])
+def test_rules_of_halting_that_are_none(ask: Any, halt: str) -> None:
+    told = ask("--halt", halt)
+    assert told.code == ExitCode.USAGE
+    assert "halt: expected" in told.err
+
+
 def test_the_prompt_from_standard_input(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Pipe:
         def __init__(self, data: bytes) -> None:
@@ -528,6 +551,105 @@ def test_embedded_doctor(run: Any, pair: Pair, monkeypatch: pytest.MonkeyPatch) 
     told = run("david", "doctor", "--model", pair.david)
     assert told.code == 0, told.out
     assert "pass  one step" in told.out
+
+
+SUFFIX = "then serve it hot."
+GAPS = "Heat the water. [[...]] Add salt, then [[...6]] serve Hot."
+
+
+def test_an_answer_leads_into_a_suffix(ask: Any) -> None:
+    options = ("--steps", 3, "--seed", 4, "--suffix", SUFFIX)
+    told, record = ask(*options), json.loads(ask(*options, "--json").out)
+    assert told.code == 0
+    assert told.out == record["text"] + "\n"
+    assert record["suffix"] == SUFFIX
+    assert record["full_text"].startswith(record["text"])
+    assert record["full_text"].endswith(SUFFIX)
+    plain = json.loads(ask("--steps", 3, "--seed", 4, "--json").out)
+    assert (plain["suffix"], plain["full_text"]) == ("", plain["text"])
+    assert plain["tokens"] != record["tokens"]
+
+
+def test_gaps_are_filled(ask: Any) -> None:
+    options = ("--steps", 3, "--seed", 4)
+    told = ask(*options, prompt=GAPS)
+    record = json.loads(ask(*options, "--json", prompt=GAPS).out)
+    assert told.code == 0
+    assert told.out == record["text"] + "\n"
+    assert "seed 4, 6 steps" in told.err
+    assert re.fullmatch(r"Heat the water\..* ?Add salt, then.* ?serve Hot\.", record["text"])
+    assert len(record["gaps"][1]["tokens"]) <= 6
+    ended_by = ask(*options, "--suffix", "Enjoy it.", prompt=GAPS)
+    assert ended_by.out.endswith("serve Hot. Enjoy it.\n")
+
+
+def test_literal_gaps_are_text(ask: Any) -> None:
+    told = ask("--steps", 2, "--literal", "--json", prompt=GAPS)
+    assert "gaps" not in json.loads(told.out)
+    assert ask("--steps", 2, "--literal", prompt="[[...x]]").code == 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "says"),
+    [
+        ("[[...]] serve hot.", (), "begins with a gap"),
+        ("soup [[...0]]", (), "number of tokens"),
+        ("soup [[...]]" + " hot" * 300, (), "256 positions"),
+        ("soup", ("--suffix", " "), "the suffix is empty"),
+        ("soup", ("--suffix", "hot " * 300), "256 positions"),
+    ],
+)
+def test_what_cannot_be_filled(ask: Any, prompt: str, options: tuple[str, ...], says: str) -> None:
+    told = ask(*options, prompt=prompt)
+    assert told.code == ExitCode.BAD_INPUT
+    assert says in told.err
+    assert told.out == ""
+
+
+@pytest.mark.timeout(300)
+def test_gaps_over_the_wire(pair: Pair, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("--steps", 3, "--seed", 4, "--json")
+    monkeypatch.setenv("GOLIATH_MAX_PROMPT_BYTES", "256")
+    with serve(pair) as server:
+        place = ("--goliath", address_of(server), "--insecure")
+        with process("david_client", "ask", GAPS, "--model", pair.david, *place, *options) as david:
+            over = ended(david)
+        long = ("--suffix", "serve hot " * 30)
+        with process("david_client", "ask", "soup", "--model", pair.david, *place, *long) as david:
+            refused = ended(david)
+    assert over.code == 0, over.err
+    there, here = json.loads(over.out), json.loads(ask(*options, prompt=GAPS).out)
+    assert there["text"] == here["text"]
+    assert there["bytes_up"] > there["bytes_down"] > here["bytes_down"] == 0
+    assert refused.code == ExitCode.REFUSED
+    assert "suffix bytes" in refused.err
+
+
+def test_unknown_pieces_of_a_suffix_and_between_gaps(ask: Any) -> None:
+    told = ask("--steps", 1, "--suffix", "hot \u2603")
+    assert "1 pieces of the suffix" in told.err
+    told = ask("--steps", 1, prompt="soup \u2603 [[...3]] \u4e2d")
+    assert told.err.count("pieces of the prompt") == 1
+    assert "2 pieces of the prompt" in told.err
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_fillings_stand_out_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, *, terminal: bool
+) -> None:
+    class Stream(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    stream = Stream()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    words = "stir " * 40
+    print_parts((("soup [b]\n", False), (f"{words}\x1b[31m", True), (" hot", False)))
+    shown = stream.getvalue()
+    plain = f"soup [b]\n{words} [31m hot\n"
+    assert re.sub("\x1b\\[[0-9;]*m", "", shown) == plain
+    assert ("\x1b[1m" in shown) == terminal
 
 
 def test_versions(run: Any) -> None:
