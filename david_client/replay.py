@@ -45,7 +45,7 @@ Row = Annotated[list[Id], Field(max_length=_MAX_HOT)]
 Marked = tuple[Place, Place, Deciding, Annotated[int, Field(ge=0, le=1)]]
 """Begin and end of a word, who decided it, whether it changed."""
 Deciders = Annotated[list[Deciding], Field(max_length=_MAX_POSITIONS)]
-WordList = Annotated[list[Marked], Field(max_length=_MAX_POSITIONS)]
+WordList = Annotated[list[Marked], Field(max_length=_MAX_COUNT)]
 
 
 class _Record(BaseModel):
@@ -102,6 +102,7 @@ class StepLine(_Seen):
     step: Index
     t: Annotated[float, Field(gt=0, le=1)]
     noise: Annotated[int, Field(ge=0, le=_MAX_POSITIONS)] = 0
+    ended: bool = False
     estimate: Annotated[list[Row], Field(max_length=_MAX_POSITIONS)] = []
     decided: Deciders = []
     changed: Annotated[list[Index], Field(max_length=_MAX_POSITIONS)] = []
@@ -198,9 +199,9 @@ def _sketch(record: StepLine | ReplyLine, header: Header, line: int) -> Sketch:
     assert header.settings is not None
     terms = header.settings
     blocks = -(-terms.max_tokens // terms.block_length)
-    moment: dict[str, Any] = {"step": terms.steps, "t": 0.0, "noise": 0}
+    moment: dict[str, Any] = {"step": terms.steps, "t": 0.0}
     if isinstance(record, StepLine):
-        moment = {"step": record.step, "t": record.t, "noise": record.noise}
+        moment = {"step": record.step, "t": record.t, "noise": record.noise, "ended": record.ended}
         if record.step >= terms.steps:
             raise _bad(line, f"expected a step below {terms.steps}, got {record.step}")
     if record.block >= blocks:

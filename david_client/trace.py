@@ -120,6 +120,7 @@ class Trace:
                 "text": sketch.text,
                 "words": _words(sketch),
                 "noise": sketch.noise,
+                "ended": sketch.ended,
                 "estimate": [] if draft.hot is None else draft.hot.tolist(),
                 "decided": draft.decided.tolist(),
                 "changed": list(changed),

@@ -13,6 +13,7 @@ from david_client.view.sketch import Sketch
 NOISE = "\u00b7"
 PLAIN_NOISE = "."
 """For terminals that cannot write the other."""
+END = "[end]"
 _GAP = "  "
 _SUFFIX = 200
 """Characters of the text after the answer that are shown."""
@@ -38,26 +39,27 @@ class Pace:
         return (len(self._moments) - 1) / passed if passed > 0 else None
 
 
-def page(sketch: Sketch, console: Console, *, rate: float | None) -> list[Text]:
+def page(
+    sketch: Sketch, console: Console, *, rate: float | None, whole: bool = False
+) -> list[Text]:
     """The lines to show, at most as many as the terminal has rows, and none too wide for it.
 
     Args:
         sketch: what is seen of a draft.
         console: its width and height, in cells, and its encoding.
         rate: steps in a second; None for unknown.
+        whole: whether there may be as many lines as the text needs.
     """
     width, height = console.size
     head = fold([Text(field, style="dim") for field in status(sketch, rate)], width)[:2]
     if height >= _LEGEND_ROWS:
         head += fold(legend(), width)[:2]
+    if whole:
+        return [*head, *_wrapped(_body(sketch, console), console)]
     room = max(height - 1 - len(head), 1)
-    lines = list(_body(sketch, console, room).wrap(console, width))
+    lines = _wrapped(_tail(_body(sketch, console), 2 * room * width), console)
     if len(lines) > room:
-        lines = (
-            [Text("...", style="dim"), *lines[len(lines) - room + 1 :]] if room > 1 else lines[-1:]
-        )
-    for line in lines:
-        line.rstrip()
+        lines = [Text("...", style="dim"), *lines[len(lines) - room + 1 :]][-room:]
     return [*head, *lines]
 
 
@@ -96,17 +98,33 @@ def fold(fields: Sequence[Text], width: int) -> list[Text]:
     return lines
 
 
-def _body(sketch: Sketch, console: Console, rows: int) -> Text:
+def _body(sketch: Sketch, console: Console) -> Text:
     text = styled(sketch)
-    surplus = len(text) - 2 * rows * console.width
-    if surplus > _STEP:
-        text = text[surplus // _STEP * _STEP :]
-    if sketch.noise:
-        dot = NOISE if "utf" in console.encoding.lower() else PLAIN_NOISE
-        text.append(" " if text else "").append(dot * sketch.noise, style="dim")
-    if sketch.suffix:
-        text.append(" ").append(clean_line(sketch.suffix[:_SUFFIX]), style="dim")
+    for found, more in (
+        (sketch.noise, _dot(console) * sketch.noise),
+        (sketch.ended, END),
+        (sketch.suffix, clean_line(sketch.suffix[:_SUFFIX])),
+    ):
+        if found:
+            text.append(" " if text else "").append(more, style="dim")
     return text
+
+
+def _dot(console: Console) -> str:
+    return NOISE if "utf" in console.encoding.lower() else PLAIN_NOISE
+
+
+def _tail(text: Text, most: int) -> Text:
+    """The end of a text that is much too long to be shown, so that it is not all laid out."""
+    surplus = len(text) - most
+    return text[surplus // _STEP * _STEP :] if surplus > _STEP else text
+
+
+def _wrapped(text: Text, console: Console) -> list[Text]:
+    lines = list(text.wrap(console, console.width))
+    for found in lines:
+        found.rstrip()
+    return lines
 
 
 def _bytes(count: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from david_client.view.origins import Origins
 from david_client.view.sketch import Sketch, Words, sketch_draft, sketch_reply
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class View:
         self._words: Words | None = None
         self._began = 0.0
         self._title = self._suffix = ""
-        self._last: Draft | None = None
+        self._origins = Origins()
+        self._block = 0
 
     def __enter__(self) -> "View":
         """Take the terminal."""
@@ -82,7 +84,7 @@ class View:
             david: the small model, with whose vocabulary drafts are read.
             title: what is made, shown before the step: "gap 2 of 3".
         """
-        self.answer = self._last = None
+        self.answer, self._origins, self._block = None, Origins(), 0
         self._words, self._began = david.vocabulary, self._clock()
         self._title, self._suffix = title, question.suffix
         if self._trace is not None:
@@ -90,14 +92,14 @@ class View:
 
     def show(self, draft: "Draft") -> None:
         """Show the answer as it stands at a step."""
+        changed = self._origins.follow(draft)
+        self._block = draft.block
         if self._words is None or (self._surface is None and self._trace is None):
-            self._last = draft
             return
-        changed = changed_positions(self._last, draft)
-        self._last = draft
         sketch = sketch_draft(
             draft,
             self._words,
+            origins=self._origins.block,
             changed=changed,
             seconds=self._clock() - self._began,
             title=self._title,
@@ -114,8 +116,9 @@ class View:
             return
         self.answer = sketch_reply(
             reply,
-            self._last,
             self._words,
+            block=self._block,
+            origins=self._origins.conclude(reply),
             seconds=self._clock() - self._began,
             title=self._title,
             suffix=self._suffix,
@@ -130,12 +133,3 @@ class View:
         from david_client.view.screen import print_answer
 
         print_answer(self.answer, text, explained=self._wanted)
-
-
-def changed_positions(before: "Draft | None", now: "Draft") -> list[int]:
-    """Positions that hold another token than a step before; none where there was only noise."""
-    if before is None or before.block != now.block:
-        return []
-    if before.estimate is None or now.estimate is None:
-        return []
-    return [int(i) for i in (before.estimate != now.estimate).nonzero()[0]]

@@ -6,17 +6,18 @@
     neither                     yellow, italic      /word/
     another word a step before  reversed            [word]
 
-Signs are for terminals that know no form at all. Agreement is plain: what stands out is where the
-two differ.
+A mark says whose first choice a word was when it came into the draft (see `origins`). Agreement is
+plain: what stands out is where the two differ. Signs are for terminals that know no form at all.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich.text import Text
 
 from common.console import clean_line
 from common.diffusion.terms import Decider
-from david_client.view.sketch import Sketch
+from david_client.view.sketch import Sketch, Word
 
 CHANGED = "reverse"
 STYLES = {
@@ -32,7 +33,7 @@ NAMES = {
     Decider.BOTH: "both",
     Decider.NEITHER: "neither",
 }
-_LEGEND = "first choice of:"
+_LEGEND = "brought in by"
 _MOVED = "just changed"
 
 
@@ -52,10 +53,10 @@ class Run:
         return " ".join(filter(None, forms))
 
 
-def runs(sketch: Sketch) -> list[Run]:
+def runs(words: Iterable[Word]) -> list[Run]:
     """The marked stretches of a text, in order."""
     found: list[Run] = []
-    for word in sketch.words:
+    for word in words:
         last = found[-1] if found else None
         if last is not None and (last.decider, last.changed) == (word.decider, word.changed):
             found[-1] = Run(last.begin, word.end, last.decider, last.changed)
@@ -67,16 +68,17 @@ def runs(sketch: Sketch) -> list[Run]:
 def styled(sketch: Sketch) -> Text:
     """The answer so far with colours and forms; nothing in it is read as markup."""
     text = Text(clean_line(sketch.text))
-    for run in runs(sketch):
+    for run in runs(sketch.words):
         if run.style:
             text.stylize(run.style, run.begin, run.end)
     return text
 
 
 def signed(sketch: Sketch) -> str:
-    """The answer so far with signs, on one line."""
+    """The answer so far with signs, on one line; punctuation has none, among it they are unclear."""
     text, parts, end = clean_line(sketch.text), [], 0
-    for run in runs(sketch):
+    words = [w for w in sketch.words if any(map(str.isalnum, text[w.begin : w.end]))]
+    for run in runs(words):
         sign = SIGNS[run.decider] if run.decider else ""
         shown = f"{sign}{text[run.begin : run.end]}{sign}"
         parts += [text[end : run.begin], f"[{shown}]" if run.changed else shown]

@@ -60,7 +60,9 @@ class Screen:
         self._console = console
         self._clock = clock
         self._pace = Pace()
+        self._keep = keep
         self._next: tuple[Sketch, float | None] | None = None
+        self._shown: tuple[Sketch, float | None] | None = None
         self._drawn = -REDRAW_S
         self._lines: list[Text] = []
         self._width = console.width
@@ -86,16 +88,20 @@ class Screen:
 
     def close(self) -> None:
         """Show what is still to be shown, and give the terminal back."""
-        self._settle()
-        self._live.stop()
+        try:
+            self._settle(whole=self._keep)
+        finally:
+            self._live.stop()
 
-    def _settle(self) -> None:
-        if self._next is None:
+    def _settle(self, *, whole: bool = False) -> None:
+        # A picture that stays shall show all of a long text, however high the terminal is.
+        shown = self._next or (self._shown if whole else None)
+        if shown is None:
             return
-        sketch, rate = self._next
-        self._next = None
+        self._next, self._shown = None, shown
         self._drawn = self._clock()
-        self._put(page(sketch, self._console, rate=rate))
+        sketch, rate = shown
+        self._put(page(sketch, self._console, rate=rate, whole=whole))
 
     def _put(self, lines: list[Text]) -> None:
         width = self._console.width

@@ -27,7 +27,7 @@ class Word:
     """Where it begins in the text, in characters."""
     end: int
     decider: Decider | None
-    """Whose first choice it was; None where nobody knows."""
+    """Whose first choice it was when it came; None where nobody knows."""
     changed: bool
     """Whether it was another word a step before."""
 
@@ -52,6 +52,8 @@ class Sketch:
     """Words of this block, where something is known of them; in the order of the text."""
     noise: int = 0
     """Positions that are still pure noise."""
+    ended: bool = False
+    """Whether an end token stands after the text, in a draft."""
     seconds: float = 0.0
     """Since the answer was begun."""
     bytes_up: int = 0
@@ -84,20 +86,28 @@ def decider_of(deciders: Sequence[int]) -> Decider | None:
 
 
 def sketch_draft(
-    draft: "Draft", words: Words, *, changed: Sequence[int], seconds: float, title: str, suffix: str
+    draft: "Draft",
+    words: Words,
+    *,
+    origins: Sequence[int],
+    changed: Sequence[int],
+    seconds: float,
+    title: str,
+    suffix: str,
 ) -> Sketch:
     """What is seen of a draft.
 
     Args:
         draft: the answer as a step begins.
         words: the vocabulary.
+        origins: who brought in the token of each position of the block, 0 for unknown.
         changed: positions of the block that hold another token than a step before.
         seconds: since the answer was begun.
         title: what is being made.
         suffix: text after the answer.
     """
     ids = () if draft.estimate is None else tuple(draft.estimate.tolist())
-    text, seen = _words(words, draft.finished, ids, draft.decided.tolist(), changed)
+    shown = words.printed((*draft.finished, *ids))
     return Sketch(
         block=draft.block,
         blocks=draft.settings.blocks,
@@ -105,9 +115,10 @@ def sketch_draft(
         steps=draft.settings.steps,
         t=draft.t,
         weight=draft.settings.weight,
-        text=text,
-        words=seen,
+        text=shown.text,
+        words=_marked(shown, len(draft.finished), origins, changed),
         noise=0 if ids else draft.settings.block_length,
+        ended=len(shown.spans) < len(draft.finished) + len(ids),
         seconds=seconds,
         bytes_up=draft.bytes_up,
         bytes_down=draft.bytes_down,
@@ -117,32 +128,37 @@ def sketch_draft(
 
 
 def sketch_reply(
-    reply: "Reply", last: "Draft | None", words: Words, *, seconds: float, title: str, suffix: str
+    reply: "Reply",
+    words: Words,
+    *,
+    block: int,
+    origins: Sequence[int],
+    seconds: float,
+    title: str,
+    suffix: str,
 ) -> Sketch:
-    """What is seen of an answer; only of its last block it is known who decided.
+    """What is seen of an answer: all its words are marked.
 
     Args:
         reply: the answer.
-        last: the draft of the last step, which says where the last block begins; None: there was
-            none, and nothing is known of the words.
         words: the vocabulary.
+        block: the last block.
+        origins: who brought in each of its tokens, 0 for unknown.
         seconds: since the answer was begun.
         title: what was made.
         suffix: text after the answer.
     """
     settings = reply.settings
-    before = 0 if last is None else len(last.finished)
-    decided = () if last is None else reply.decided
-    text, seen = _words(words, reply.tokens[:before], reply.tokens[before:], decided, changed=())
+    shown = words.printed(reply.tokens)
     return Sketch(
-        block=0 if last is None else last.block,
-        blocks=settings.blocks,
+        block=block,
+        blocks=max(settings.blocks, block + 1),
         step=settings.steps,
         steps=settings.steps,
         t=0.0,
         weight=settings.weight,
-        text=text,
-        words=seen,
+        text=shown.text,
+        words=_marked(shown, 0, origins, ()),
         seconds=seconds,
         bytes_up=reply.bytes_up,
         bytes_down=reply.bytes_down,
@@ -151,27 +167,21 @@ def sketch_reply(
     )
 
 
-def _words(
-    words: Words,
-    finished: tuple[int, ...],
-    ids: tuple[int, ...],
-    decided: Sequence[int],
-    changed: Sequence[int],
-) -> tuple[str, tuple[Word, ...]]:
-    """The text of all ids, and the words that `ids` are part of."""
-    shown = words.printed((*finished, *ids))
+def _marked(
+    shown: "Printed", first: int, origins: Sequence[int], changed: Sequence[int]
+) -> tuple[Word, ...]:
+    """The words of the pieces from `first` on, which is where `origins` and `changed` begin."""
     moved = set(changed)
-    known = len(decided) >= len(ids)
-    here = range(len(finished), len(shown.spans))
     seen = []
-    for _, group in itertools.groupby(here, key=lambda i: shown.words[i]):
-        pieces = [(i - len(finished), *shown.spans[i]) for i in group]
+    for _, group in itertools.groupby(range(first, len(shown.spans)), key=shown.words.__getitem__):
+        pieces = list(group)
+        deciders = [origins[i - first] if i - first < len(origins) else 0 for i in pieces]
         seen.append(
             Word(
-                pieces[0][1],
-                pieces[-1][2],
-                decider_of([decided[p] for p, _, _ in pieces]) if known else None,
-                any(p in moved for p, _, _ in pieces),
+                shown.spans[pieces[0]][0],
+                shown.spans[pieces[-1]][1],
+                decider_of(deciders),
+                any(i - first in moved for i in pieces),
             )
         )
-    return shown.text, tuple(seen)
+    return tuple(seen)
