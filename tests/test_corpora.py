@@ -125,7 +125,7 @@ def test_build_is_deterministic(packages: Path, tmp_path: Path) -> None:
 def test_held_out_recipes_are_form_a_with_ingredients(packages: Path, tmp_path: Path) -> None:
     build(packages, tmp_path / "out")
     tested = load(tmp_path / "out", "recipes.test")
-    assert {record["form"] for record in tested} == {"A", "B", "C"}
+    assert {record["form"] for record in tested} == {"A", "B", "C", "D"}
     held = load(tmp_path / "out", "heldout-recipes")
     assert [r["title"] for r in held] == titles("test", 3)
     assert held[0]["ingredients"] == f"Ingredients: 1 {held[0]['title']}; Salt."

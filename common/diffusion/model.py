@@ -217,7 +217,7 @@ class SimplexDiffusionLM(PreTrainedModel):
                 are not read.
             block_start: (batch,) int64, index of the first block position of each row.
             simplex: the noisy simplex at the block positions.
-            t: (batch,) time in (0, 1].
+            t: time in (0, 1]; (batch,), or (batch, block) for one of each position.
             condition: self-conditioning; `conditioning.nothing` for none.
             attention_mask: (batch, length) bool, False at padding; None when no row is padded.
             positions: (batch, block) bool, block positions whose logits are wanted; None for all.
@@ -228,7 +228,8 @@ class SimplexDiffusionLM(PreTrainedModel):
         table = self.get_input_embeddings()
         embeds = table(input_ids)
         block = self.state_map(self.embed(simplex)) + self.condition_map(self.embed(condition))
-        block = block + self._embed_time(t).to(block.dtype).unsqueeze(1)
+        time = self._embed_time(t).to(block.dtype)
+        block = block + (time if t.ndim == 2 else time.unsqueeze(1))
         index = block_start.unsqueeze(1) + torch.arange(block.shape[1], device=block.device)
         index = index.unsqueeze(-1).expand(-1, -1, block.shape[2])
         embeds = embeds.scatter(1, index, block.to(embeds.dtype))

@@ -65,7 +65,7 @@ class Bag:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a noisy simplex says about its tokens: log p(x | token) up to a constant of the position.
+    """What a noisy simplex says about its tokens: log p(x | token), up to a constant at a position.
 
     The entries of x are independent normals whose means differ at the token alone, so one entry
     tells all that x says about its token; entries that are too small to be listed tell only that.
@@ -79,7 +79,7 @@ class Evidence:
     """(batch, positions) fp32, the value of every id that is not listed."""
 
     def rows(self, positions: Tensor | None) -> "Evidence":
-        """The evidence at chosen positions (batch, positions) bool, as (chosen, rows); None: all."""
+        """The evidence at chosen positions (batch, positions) bool as (chosen, rows); None: all."""
         if positions is None:
             return self
         ids = None if self.ids is None else self.ids[positions]
@@ -107,7 +107,7 @@ class Evidence:
 
 
 ModelInput = Bag | Tensor | Evidence
-"""What a model reads: a bag, dense probabilities (batch, positions, vocabulary) fp32, or evidence."""
+"""What a model reads: a bag, dense probabilities (batch, positions, V) fp32, or evidence."""
 
 
 def stack_estimates(states: Sequence[SimplexState], device: torch.device) -> Tensor:
@@ -126,7 +126,7 @@ def states_input(
     form: NoiseForm,
     simplex_value: float,
     vocabulary_size: int,
-    reading: Reading,
+    reading: Reading = Reading.SOFTMAX,
     device: torch.device,
 ) -> ModelInput:
     """What the model reads for a batch of states of one block length."""
@@ -160,7 +160,8 @@ def model_input(
     Args:
         stream: random words of the batch's rows.
         estimate: (batch, positions, h) int64 ids, -1 for none.
-        t: (batch,) float64 times in (0, 1].
+        t: float64 times in (0, 1]; (batch,), or (batch, positions) where training gives each
+            position one of its own.
         form: the noise form agreed for the session.
         simplex_value: K.
         vocabulary_size: V.
@@ -195,11 +196,16 @@ def model_input(
     )
 
 
+def _columns(level: Tensor) -> Tensor:
+    """(batch,) or (batch, positions) as (batch, 1 or positions, 1)."""
+    return level.view(len(level), -1, 1)
+
+
 def dense_input(normals: Tensor, estimate: Tensor, t: Tensor, *, simplex_value: float) -> Tensor:
     """The published form: softmax of x with one normal (batch, positions, V) for every vocabulary
     entry.
     """
-    signal = alpha_bar(t).view(-1, 1, 1)
+    signal = _columns(alpha_bar(t))
     clean = torch.full_like(normals, -simplex_value)
     if estimate.shape[-1]:
         # Padding (-1) writes into a spare last column, so that it can never mark an id.
@@ -224,7 +230,7 @@ def dense_evidence(normals: Tensor, estimate: Tensor, t: Tensor) -> Evidence:
     An entry y in standard deviations above the others' mean is exp(d y - d^2 / 2) times likelier
     if its id is the token, with d the `separation`.
     """
-    d = separation(t).view(-1, 1, 1)
+    d = _columns(separation(t))
     y = torch.cat((normals, normals[..., :1]), -1)  # a spare last column takes the padding (-1)
     index = torch.where(estimate < 0, normals.shape[-1], estimate)
     y = y.scatter_add(-1, index, d.expand(index.shape).to(y.dtype))[..., :-1]
@@ -240,7 +246,7 @@ def extremes_evidence(
     A hot entry below it is not listed either: else its being listed would tell that it is hot. What
     is not listed is Phi(tau - d) / Phi(tau) times likelier if it is the token.
     """
-    d = separation(t).view(-1, 1, 1)
+    d = _columns(separation(t))
     tau = top_normals[..., -1:]
     rest = torch.special.log_ndtr(tau - d) - torch.special.log_ndtr(tau)
     hot = hot_normals + d
@@ -296,7 +302,7 @@ def extremes_input(
         others: (batch, positions) int64, vocabulary size less the hot ids.
         simplex_value: K.
     """
-    signal = alpha_bar(t).view(-1, 1, 1)
+    signal = _columns(alpha_bar(t))
     s = simplex_value * (1 - signal).sqrt()
     tau = top_normals[..., -1:]
     n = (others.unsqueeze(-1) - top_normals.shape[-1]).to(torch.float64)

@@ -12,7 +12,7 @@ class SelfConditioning(StrEnum):
 
 
 class Reading(StrEnum):
-    """How a model reads the noisy simplex; each model's own affair, nothing of it is on the wire."""
+    """How a model reads the noisy simplex: its own affair, nothing of it is on the wire."""
 
     SOFTMAX = "softmax"
     """The published one: the mean embedding under softmax(x) (SSD-LM, section 3.2)."""
@@ -20,6 +20,19 @@ class Reading(StrEnum):
     """The mean embedding under the posterior of a unigram prior, and the state's log-likelihood
     added to the logits (Plaid, section 4.2, calls it an output prior).
     """
+
+
+class Projection(StrEnum):
+    """How fused scores become the estimate that the next state carries."""
+
+    SAMPLE = "sample"
+    """One id for each position, drawn from its candidates; temperature 0 takes the best one."""
+    MULTI_HOT = "multi-hot"
+    """All candidates of a position, at most `MAX_HOT` (SSD-LM, section 3.4)."""
+
+
+MAX_HOT = 16
+"""Most ids for each position of an estimate."""
 
 
 class Decider(IntEnum):

