@@ -179,9 +179,11 @@ def fill_gaps(
             f"gap {number + 1} of {len(gapped.gaps)}",
         )
         joint = join(vocabulary, reply.tokens, before=before, after=after)
-        replies.append(replace(reply, text=joint.text))
         texts[number] = texts[number].rstrip() + joint.left
         texts[number + 1] = joint.right + after.lstrip()
+        replies.append(
+            replace(reply, text=joint.text, full_text=joint.text + texts[number + 1].rstrip())
+        )
         if reply.finish_reason is FinishReason.DRAINING:
             rest = join_gaps(Gapped(tuple(texts[number + 1 :]), gapped.gaps[number + 1 :]))
             return Filled((*texts[: number + 1], rest), tuple(replies))

@@ -255,6 +255,8 @@ def test_a_record_says_where_each_filling_stands() -> None:
     for gap in record["gaps"]:
         begin, end = gap["span"]
         assert record["text"][begin:end] == gap["text"]
+        assert record["text"][begin:].startswith(gap["full_text"])
+        assert gap["full_text"].endswith(gap["suffix"])
     assert [text for text, marked in whole.parts if marked] == [g["text"] for g in record["gaps"]]
     for total in ("steps_run", "david_steps", "missed", "late"):
         assert record[total] == sum(gap[total] for gap in record["gaps"])
