@@ -10,6 +10,7 @@ from goliath_server.commands.config import config
 from goliath_server.commands.doctor import doctor
 from goliath_server.commands.evaluate import evaluate
 from goliath_server.commands.models import models
+from goliath_server.commands.quality import quality
 from goliath_server.commands.serve import serve
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command("train")(make_train("goliath-mini"))
 app.command()(evaluate)
+app.command()(quality)
 app.command()(models)
 app.command()(config)
 app.command()(doctor)

@@ -9,6 +9,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -104,8 +105,28 @@ class ChatJudge:
         return total
 
 
+def check_judge(folder: Path) -> None:
+    """See that the judge can be loaded, which takes half a minute, before anything else is done.
+
+    Raises:
+        BadModelError: no weights there.
+        UsageError: the packages of the extra `judge` are missing.
+    """
+    if not (folder / WEIGHTS).is_file():
+        raise BadModelError(
+            f"expected the judge's weights, {WEIGHTS}, in {folder}; found none",
+            remedy="Run scripts/judge to fetch them, or give their folder with --judge",
+        )
+    missing = [name for name in ("gguf", "accelerate") if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"the judge needs the extra packages {' and '.join(missing)}",
+            remedy="Run scripts/judge, or: pip install gguf accelerate",
+        )
+
+
 def load_judge(folder: Path, *, device: str = "cpu") -> ChatJudge:
-    """The judge from its folder; takes about half a minute.
+    """The judge from its folder.
 
     Args:
         folder: where `scripts/judge` put the weights.
@@ -115,12 +136,7 @@ def load_judge(folder: Path, *, device: str = "cpu") -> ChatJudge:
         BadModelError: no weights there, or they cannot be read.
         UsageError: the packages of the extra `judge` are missing.
     """
-    _check_packages()
-    if not (folder / WEIGHTS).is_file():
-        raise BadModelError(
-            f"expected the judge's weights, {WEIGHTS}, in {folder}; found none",
-            remedy="Run scripts/judge to fetch them, or give their folder with --judge",
-        )
+    check_judge(folder)
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -137,14 +153,3 @@ def load_judge(folder: Path, *, device: str = "cpu") -> ChatJudge:
             remedy=f"Delete {folder / WEIGHTS} and run scripts/judge again",
         ) from error
     return ChatJudge(model.to(device).eval(), tokenizer)
-
-
-def _check_packages() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in ("gguf", "accelerate") if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"the judge needs the extra packages {' and '.join(missing)}",
-            remedy="Run scripts/judge, or: pip install gguf accelerate",
-        )

@@ -1,0 +1,160 @@
+"""How good is the text? Goliath, David and the pair on held-out questions, beside real and shuffled
+text, by a judge's perplexity and by measures that dull or repeated text cannot fool.
+
+Real text is the reference response, read through the models' vocabulary and cut to the tokens that
+an answer may have. Shuffled text is the same words in random order: a bound from below.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from common.evaluation import text
+from common.evaluation.answers import Answers, Cell, Row
+from common.evaluation.generation import BATCH, generate, question_seed
+from common.evaluation.judge import Judge
+from common.evaluation.pair import Pair, Question
+from common.frames import SessionSettings
+from common.vocabulary import Vocabulary
+
+SYSTEMS = ("goliath", "david", "pair")
+REFERENCES = ("real", "shuffled")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Held-out questions under a name."""
+
+    name: str
+    questions: tuple[Question, ...]
+    """Those that are asked."""
+    wanted: tuple[set[str], ...]
+    """The rare words of each real answer, as far as it is compared."""
+
+    @property
+    def keys(self) -> list[str]:
+        """What names each question in a file of answers."""
+        return [_key(question) for question in self.questions]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all answers of a run share."""
+
+    pair: Pair
+    judge: Judge
+    settings: SessionSettings
+    """Terms of every answer; steps, seed and, for the systems alone, weight are set for each."""
+    seed: int
+    batch: int = BATCH
+
+
+def make_task(
+    name: str,
+    questions: Sequence[Question],
+    vocabulary: Vocabulary,
+    *,
+    max_tokens: int,
+    limit: int | None = None,
+) -> Task:
+    """Prepare a file's questions.
+
+    Args:
+        name: what the table calls them.
+        questions: all records of the file: what is rare is counted over all of them.
+        vocabulary: the pair's.
+        max_tokens: longest answer; real text is cut to it.
+        limit: ask only so many, chosen by hash and so spread over the file.
+    """
+    common = text.common_words([rendered(q.response, vocabulary) for q in questions])
+    chosen = sorted(questions, key=_key)[:limit]
+    wanted = tuple(
+        text.rare_words(
+            rendered(q.instruction, vocabulary),
+            rendered(q.response, vocabulary, max_tokens),
+            common,
+        )
+        for q in chosen
+    )
+    return Task(name, tuple(chosen), wanted)
+
+
+def rendered(words: str, vocabulary: Vocabulary, limit: int | None = None) -> str:
+    """A text as a model would have written it: cut to `limit` tokens, without what the vocabulary
+    cannot write.
+    """
+    ids = [i for i in vocabulary.encode(words).ids if i != vocabulary.unk]
+    return vocabulary.decode(ids[:limit])
+
+
+def cells(name: str, systems: Sequence[str], steps: Sequence[int]) -> Iterator[Cell]:
+    """The lines of the table for one task, references first."""
+    yield from (Cell(name, reference, 0) for reference in REFERENCES)
+    yield from (Cell(name, system, count) for count in steps for system in systems)
+
+
+def fill(
+    bench: Bench,
+    task: Task,
+    cell: Cell,
+    answers: Answers,
+    *,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> list[Row]:
+    """All rows of a cell in question order; those that are missing are made, and kept at once.
+
+    Args:
+        bench: models, judge and terms.
+        task: the questions.
+        cell: the line of the table.
+        answers: rows that are there already; gets the new ones.
+        progress: told (answers there, answers in all).
+
+    Raises:
+        BadDataError: a question does not fit a model.
+    """
+    keys = task.keys
+    missing = [i for i, key in enumerate(keys) if answers.get(cell, key) is None]
+    for start in range(0, len(missing), bench.batch):
+        chunk = missing[start : start + bench.batch]
+        progress(len(keys) - len(missing) + start, len(keys))
+        questions = [task.questions[i] for i in chunk]
+        texts = _texts(bench, cell, questions)
+        pairs = [(q.instruction, text) for q, text in zip(questions, texts, strict=True)]
+        scores = bench.judge.score(pairs)
+        answers.add(
+            Row(cell.data, cell.system, cell.steps, keys[i], words, score.nats, score.tokens)
+            for i, words, score in zip(chunk, texts, scores, strict=True)
+        )
+    progress(len(keys), len(keys))
+    rows = [answers.get(cell, key) for key in keys]
+    return [row for row in rows if row is not None]
+
+
+def _texts(bench: Bench, cell: Cell, questions: Sequence[Question]) -> list[str]:
+    vocabulary, settings = bench.pair.vocabulary, bench.settings
+    if cell.system in REFERENCES:
+        real = [rendered(q.response, vocabulary, settings.max_tokens) for q in questions]
+        if cell.system == "real":
+            return real
+        seeds = [question_seed(bench.seed, question) for question in questions]
+        return [
+            text.shuffled(words, np.random.default_rng(seed))
+            for words, seed in zip(real, seeds, strict=True)
+        ]
+    weight = {"goliath": 0.0, "david": 1.0}.get(cell.system, settings.weight)
+    results = generate(
+        bench.pair,
+        questions,
+        settings=replace(settings, steps=cell.steps, weight=weight),
+        seed=bench.seed,
+        batch=bench.batch,
+    )
+    return [vocabulary.decode(result.ids) for result in results]
+
+
+def _key(question: Question) -> str:
+    parts = "\n".join((question.instruction, question.context, question.response))
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]

@@ -1,0 +1,279 @@
+"""`goliath quality`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from common.console import note, print_json
+from common.errors import UsageError
+
+if TYPE_CHECKING:
+    from common.evaluation.answers import Answers, Cell
+    from common.evaluation.quality import Bench, Task
+    from common.evaluation.quality_report import Rows
+    from common.frames import SessionSettings
+
+_SYSTEMS = ("goliath", "david", "pair")
+_MAX_STEPS = 1024
+_BUNDLED = {"cooking": "heldout-recipes.jsonl", "general": "heldout-general.jsonl"}
+
+
+def quality(
+    david: Annotated[
+        str, typer.Option("--david", help="David's model: name or folder.")
+    ] = "david-recipes",
+    goliath: Annotated[
+        str, typer.Option("--goliath", help="Goliath's model: name or folder.")
+    ] = "goliath-mini",
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            help="NAME=FILE of held-out questions, JSONL as for `evaluate`; may be given again "
+            "(default: cooking and general, the two bundled files).",
+        ),
+    ] = None,
+    judge: Annotated[
+        Path, typer.Option("--judge", help="Folder of the judge's weights, see scripts/judge.")
+    ] = Path("runs/judge"),
+    steps: Annotated[
+        str, typer.Option("--steps", help="Denoising steps of a block, with commas.")
+    ] = "16,32,64,128,256",
+    systems: Annotated[
+        str, typer.Option("--systems", help="Which of goliath, david and pair, with commas.")
+    ] = ",".join(_SYSTEMS),
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Questions of each file, spread over it (default: all)."),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer, in tokens (default: one block).")
+    ] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="David's share in the pair (default: 0.75)."),
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, max=100, help="0 is greedy (default: 0.7).")
+    ] = None,
+    min_p: Annotated[
+        float | None,
+        typer.Option(max=1, help="Least probability of a candidate, a share (default: 0.05)."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="From it comes the noise of each question.")] = 0,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            help="JSONL file that keeps each answer; a run that was ended goes on (default: none).",
+        ),
+    ] = None,
+    examples: Annotated[
+        int, typer.Option(min=0, help="Questions to show with all their answers.")
+    ] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Questions of a forward pass.")] = 16,
+    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is torch's choice.")] = 0,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line on stdout. Default: a table.")
+    ] = False,
+) -> None:
+    """Measure the text: Goliath alone, David alone and the pair answer held-out questions.
+
+    A judge's perplexity, repetition, distinct 4-grams and recall of rare words, beside real and
+    shuffled text, at each number of steps.
+    """
+    counts, wanted = _steps(steps), _systems(systems)
+    files = _files(data)
+    wishes: dict[str, Any] = {
+        "max_tokens": max_tokens,
+        "weight": weight,
+        "temperature": temperature,
+    }
+    wishes["min_p"] = _min_p(min_p)
+    wishes = {name: value for name, value in wishes.items() if value is not None}
+    from dataclasses import replace
+
+    from common import models
+    from common.compute import settle_device
+    from common.evaluation.answers import Answers
+    from common.evaluation.answers import resume as resumed
+    from common.evaluation.judge import check_judge, load_judge
+    from common.evaluation.pair import Pair
+    from common.evaluation.quality import Bench, make_task
+    from common.evaluation.questions import read_questions
+    from common.fit import (
+        check_process,
+        check_vocabulary,
+        config_of,
+        default_settings,
+        process_of,
+    )
+
+    check_judge(judge)  # before what takes long
+    place = settle_device(device, threads=threads or None)
+    questions = {name: read_questions(path) for name, path in files.items()}
+    big, vocabulary = models.load(goliath, device=place)
+    small, theirs = models.load(david, device=place)
+    check_vocabulary(vocabulary.fingerprint, theirs.fingerprint)
+    check_process(process_of(config_of(big)), process_of(config_of(small)))
+    settings = replace(default_settings(config_of(big)), **wishes)
+    tasks = [
+        make_task(name, found, vocabulary, max_tokens=settings.max_tokens, limit=limit)
+        for name, found in questions.items()
+    ]
+    folders = {"goliath": models.find(goliath).folder, "david": models.find(david).folder}
+    answers = resumed(resume, _run(folders, settings, seed)) if resume else Answers()
+    try:
+        note("loading the judge")
+        bench = Bench(
+            Pair(big, small, vocabulary), load_judge(judge, device=place), settings, seed, batch
+        )
+        tables = [_measure(bench, task, answers, wanted, counts) for task in tasks]
+    finally:
+        answers.close()
+    _tell(tasks, tables, settings, examples=examples, json=json)
+
+
+def _measure(
+    bench: Bench, task: Task, answers: Answers, systems: list[str], steps: list[int]
+) -> Rows:
+    from common.evaluation.quality import cells, fill
+
+    return {
+        cell: fill(bench, task, cell, answers, progress=_progress(cell))
+        for cell in cells(task.name, systems, steps)
+    }
+
+
+def _progress(cell: Cell) -> Callable[[int, int], None]:
+    """A line for each cell, which grows on a terminal."""
+    name = f"{cell.data}, {cell.system}" + (f", {cell.steps} steps" if cell.steps else "")
+    begin = time.monotonic()
+
+    def tell(done: int, of: int) -> None:
+        line = f"{name}: {done}/{of}, {time.monotonic() - begin:.0f} s"
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[2K")
+            if done < of:
+                sys.stderr.write(line)
+                sys.stderr.flush()
+        if done == of:
+            note(line)
+
+    return tell
+
+
+def _tell(
+    tasks: list[Task],
+    tables: list[Rows],
+    settings: SessionSettings,
+    *,
+    examples: int,
+    json: bool,
+) -> None:
+    from dataclasses import asdict
+
+    from common.evaluation.quality_report import report, summary
+    from goliath_server.quality_table import print_examples, print_table, samples
+
+    for task, rows in zip(tasks, tables, strict=True):
+        records = report(task, rows)
+        end = summary(task, rows, records)
+        shown = samples(task, rows, examples)
+        if json:
+            for record in records:
+                print_json(record)
+            for sample in shown:
+                print_json({"example": sample})
+            print_json({"summary": end | {"settings": _terms(asdict(settings))}})
+        else:
+            print_table(records, end)
+            print_examples(shown)
+
+
+def _terms(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that hold for every answer: steps differ, and seeds come from `--seed`."""
+    return {name: value for name, value in settings.items() if name not in {"steps", "seed"}}
+
+
+def _run(folders: dict[str, Path], settings: SessionSettings, seed: int) -> dict[str, Any]:
+    """What an answer depends on beside system, steps and question."""
+    import json as text
+    from dataclasses import asdict
+
+    from common.evaluation.judge import WEIGHTS
+
+    run: dict[str, Any] = {name: _digest(folder) for name, folder in folders.items()}
+    run |= {"judge": WEIGHTS, "settings": _terms(asdict(settings)), "seed": seed}
+    plain: dict[str, Any] = text.loads(text.dumps(run))  # as it will be read again
+    return plain
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 of a model: its configuration, tokenizer and weights."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*")):
+        if path.suffix == ".safetensors" or path.name in {"config.json", "tokenizer.json"}:
+            digest.update(path.name.encode() + b"\n")
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _steps(text: str) -> list[int]:
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    fits = all(1 <= count <= _MAX_STEPS for count in counts)
+    if not counts or not fits or len(set(counts)) < len(counts):
+        raise UsageError(
+            f"expected different numbers of steps, 1 to {_MAX_STEPS}, with commas, got {text!r}",
+            remedy="For example --steps 16,32,64",
+        )
+    return counts
+
+
+def _systems(text: str) -> list[str]:
+    names = text.split(",")
+    if not set(names) <= set(_SYSTEMS) or len(set(names)) < len(names):
+        raise UsageError(
+            f"expected some of {', '.join(_SYSTEMS)}, with commas, got {text!r}",
+            remedy="For example --systems goliath,pair",
+        )
+    return names
+
+
+def _files(data: list[str] | None) -> dict[str, Path]:
+    if not data:
+        from common.models import BUNDLED
+
+        return {name: BUNDLED / file for name, file in _BUNDLED.items()}
+    files = {}
+    for item in data:
+        name, mark, path = item.partition("=")
+        if not (name and mark and path) or name in files:
+            raise UsageError(
+                f"expected --data NAME=FILE, each name once, got {item!r}",
+                remedy="For example --data cooking=recipes.jsonl",
+            )
+        files[name] = Path(path)
+    return files
+
+
+def _min_p(value: float | None) -> float | None:
+    if value is not None and value <= 0:
+        raise UsageError(
+            f"min-p: expected a share above 0 and at most 1, got {value:g}",
+            remedy="Leave it out, or give 0.05",
+        )
+    return value
