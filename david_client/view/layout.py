@@ -18,7 +18,8 @@ _GAP = "  "
 _SUFFIX = 200
 """Characters of the text after the answer that are shown."""
 _LEGEND_ROWS = 8
-"""A terminal with fewer rows has no room for the legend."""
+_STATUS_ROWS = 4
+"""A terminal with fewer rows has no room for the legend, or for the status."""
 _STEP = 1024
 """Long texts are cut at multiples of this, so that lines do not break anew at every step."""
 
@@ -52,14 +53,16 @@ def page(
     """
     width, height = console.size
     head = fold([Text(field, style="dim") for field in status(sketch, rate)], width)[:2]
-    if height >= _LEGEND_ROWS:
+    if whole or height >= _LEGEND_ROWS:
         head += fold(legend(), width)[:2]
     if whole:
         return [*head, *_wrapped(_body(sketch, console), console)]
+    head = head if height >= _STATUS_ROWS else []
     room = max(height - 1 - len(head), 1)
     lines = _wrapped(_tail(_body(sketch, console), 2 * room * width), console)
     if len(lines) > room:
-        lines = [Text("...", style="dim"), *lines[len(lines) - room + 1 :]][-room:]
+        more = [Text("...", style="dim")] if room > 1 else []
+        lines = more + lines[len(lines) - room + len(more) :]
     return [*head, *lines]
 
 

@@ -75,7 +75,7 @@ def styled(sketch: Sketch) -> Text:
 
 
 def signed(sketch: Sketch) -> str:
-    """The answer so far with signs, on one line; punctuation has none, among it they are unclear."""
+    """The answer so far with signs, on one line; punctuation has none, since both would mix."""
     text, parts, end = clean_line(sketch.text), [], 0
     words = [w for w in sketch.words if any(map(str.isalnum, text[w.begin : w.end]))]
     for run in runs(words):

@@ -44,7 +44,7 @@ class Origins:
     def _settle(self, ids: Sequence[int], decided: Sequence[int]) -> list[int]:
         """Change the ids of the block; tokens that stay keep their origin."""
         deciders = [*decided, *[0] * (len(ids) - len(decided))]
-        if not self._ids:
+        if len(ids) > len(self._ids):
             changed: list[int] = []
             self.block = deciders[: len(ids)]
         else:
@@ -52,5 +52,6 @@ class Origins:
             changed = [i for i, (before, now) in enumerate(pairs) if before != now]
             for i in changed:
                 self.block[i] = deciders[i]
+            self.block = self.block[: len(ids)]
         self._ids = list(ids)
         return changed

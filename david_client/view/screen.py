@@ -101,14 +101,15 @@ class Screen:
         self._next, self._shown = None, shown
         self._drawn = self._clock()
         sketch, rate = shown
-        self._put(page(sketch, self._console, rate=rate, whole=whole))
+        # What the end draws anyway is not drawn before: there it is not cut to the terminal.
+        self._put(page(sketch, self._console, rate=rate, whole=whole), now=not whole)
 
-    def _put(self, lines: list[Text]) -> None:
+    def _put(self, lines: list[Text], *, now: bool = True) -> None:
         width = self._console.width
         if width < self._width:
             self._rise(width)
         self._width, self._lines = width, lines
-        self._live.update(Group(*lines), refresh=True)
+        self._live.update(Group(*lines), refresh=now)
 
     def _rise(self, width: int) -> None:
         """Terminals break lines anew when they become narrower: then there are more to erase."""
@@ -170,6 +171,6 @@ def print_answer(answer: Sketch | None, text: str, *, explained: bool) -> None:
     if answer is None or not marked or not console.is_terminal or console.is_dumb_terminal:
         print_text(text)
         return
-    console.print(styled(answer), soft_wrap=True)
+    console.print(styled(answer))
     if explained and sys.stderr.isatty():
-        Console(file=sys.stderr).print(Text("  ").join(legend()[:-1]), soft_wrap=True)
+        Console(file=sys.stderr).print(Text("  ").join(legend()[:-1]))
