@@ -7,12 +7,12 @@ private context: only what David made of it, in the drafts. `david show` replays
 import json
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from common.errors import (
     BadFileError,
@@ -43,7 +43,7 @@ def open_trace(path: Path | None) -> AbstractContextManager["Trace | None"]:
         return nullcontext()
     try:
         # Appending and then looking cannot destroy what another program writes meanwhile.
-        file = path.open("a", encoding="utf-8")
+        file = path.open("ab", buffering=0)
     except OSError as error:
         raise BadFileError(
             f"trace: cannot write {path}: {error.strerror}",
@@ -61,8 +61,8 @@ def open_trace(path: Path | None) -> AbstractContextManager["Trace | None"]:
 class Trace:
     """A trace that is written; use as a context manager."""
 
-    def __init__(self, file: TextIO) -> None:
-        """Write into an open file."""
+    def __init__(self, file: BinaryIO) -> None:
+        """Write into an open file without a buffer: what could not be written is not kept."""
         self._file = file
         self._header: dict[str, Any] | None = None
         """The header of an answer, until its terms are known."""
@@ -141,22 +141,26 @@ class Trace:
         self._open = False
 
     def fail(self, error: BaseException, *, seconds: float) -> None:
-        """Write why there is no reply, as far as a peer may know it; nothing between answers."""
+        """Write why there is no reply, as far as a peer may know it; nothing between answers.
+
+        A file that cannot be written is let be: the error itself is told by others.
+        """
         if not self._open:
             return
-        self._head()
+        self._open = False
         verdict = _verdict(error)
         message, remedy = public_text(verdict)
-        self._write(
-            {
-                "type": "failure",
-                "reason": spec_of(verdict).reason,
-                "message": message,
-                "remedy": remedy,
-                "seconds": round(seconds, 6),
-            }
-        )
-        self._open = False
+        with suppress(BadFileError):
+            self._head()
+            self._write(
+                {
+                    "type": "failure",
+                    "reason": spec_of(verdict).reason,
+                    "message": message,
+                    "remedy": remedy,
+                    "seconds": round(seconds, 6),
+                }
+            )
 
     def _head(self, **terms: Any) -> None:
         if self._header is not None:
@@ -164,9 +168,11 @@ class Trace:
             self._header = None
 
     def _write(self, record: dict[str, Any]) -> None:
+        line = json.dumps(record, ensure_ascii=True, allow_nan=False) + "\n"
+        data = line.encode("ascii")
         try:
-            self._file.write(json.dumps(record, ensure_ascii=True, allow_nan=False) + "\n")
-            self._file.flush()
+            while data:
+                data = data[self._file.write(data) :]
         except OSError as error:
             raise BadFileError(
                 f"trace: cannot go on writing: {error.strerror}",
