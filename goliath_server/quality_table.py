@@ -34,7 +34,7 @@ def print_table(records: Sequence[dict[str, Any]], summary: dict[str, Any]) -> N
     """The lines of one task, what they mean, and 32 steps against 128."""
     console = _console()
     title = _text(f"{summary['data']}: {records[0]['n']} questions")
-    table = Table(box=SIMPLE, title=title, padding=(0, 1, 0, 0), collapse_padding=True)
+    table = Table(box=None, title=title, title_justify="left", padding=(0, 1, 0, 0))
     for number, name in enumerate(_COLUMNS):
         table.add_column(name, justify="right" if number else "left", no_wrap=True)
     for record in records:
@@ -89,7 +89,7 @@ def print_examples(found: Sequence[dict[str, Any]]) -> None:
 
 def _line(record: dict[str, Any]) -> list[str]:
     def share(value: float | None) -> str:
-        return "-" if value is None else f"{100 * value:.1f} %"
+        return "-" if value is None else f"{100 * value:.1f}%"
 
     return [
         record["system"],
@@ -112,7 +112,7 @@ def _between(found: dict[str, float | None]) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}" if value >= 1000 else f"{value:.1f}"
+    return "-" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def _text(text: str) -> Text:

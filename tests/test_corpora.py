@@ -140,6 +140,26 @@ def test_bundled_recipes_are_all_held_out() -> None:
     assert {split_of(record["title"]) for record in records} == {"test"}
 
 
+def test_held_out_questions_are_one_for_each_of_the_first_titles(
+    packages: Path, tmp_path: Path
+) -> None:
+    build(packages, tmp_path / "out")
+    held = load(tmp_path / "out", "heldout-general")
+    assert [record["title"] for record in held] == titles("test", 3)
+    assert all(record["source"] == "wiki" for record in held)
+    tested = load(tmp_path / "out", "general.test")
+    first = min(titles("test", 3), key=lambda title: hashlib.sha256(title.encode()).digest())
+    assert [r["title"] for r in corpora.heldout_general(tested, count=1)] == [first]
+
+
+def test_bundled_questions_are_all_held_out() -> None:
+    path = Path(corpora.__file__).parents[1] / "bundled/heldout-general.jsonl"
+    assert path.stat().st_size < 120_000
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len({record["title"] for record in records}) == len(records) == 100
+    assert {split_of(record["title"]) for record in records} == {"test"}
+
+
 def test_the_train_copy_goes_and_the_test_copy_stays() -> None:
     train, test = titles("train", 1)[0], titles("test", 1)[0]
     examples = [Example(train, "wiki", "Same text."), Example(test, "wiki", "Same  text")]

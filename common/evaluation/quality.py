@@ -70,15 +70,18 @@ def make_task(
     """
     common = text.common_words([rendered(q.response, vocabulary) for q in questions])
     chosen = sorted(questions, key=_key)[:limit]
-    wanted = tuple(
-        text.rare_words(
-            rendered(q.instruction, vocabulary),
-            rendered(q.response, vocabulary, max_tokens),
-            common,
-        )
-        for q in chosen
+    return Task(
+        name, tuple(chosen), tuple(_wanted(q, vocabulary, common, max_tokens) for q in chosen)
     )
-    return Task(name, tuple(chosen), wanted)
+
+
+def _wanted(
+    question: Question, vocabulary: Vocabulary, common: set[str], max_tokens: int
+) -> set[str]:
+    asked, whole = (rendered(t, vocabulary) for t in (question.instruction, question.response))
+    begun = rendered(question.response, vocabulary, max_tokens)
+    # The cut can go through a word, and nobody can know the half of one.
+    return text.rare_words(asked, begun, common) & text.content_words(whole)
 
 
 def rendered(words: str, vocabulary: Vocabulary, limit: int | None = None) -> str:
