@@ -10,7 +10,8 @@ from enum import IntEnum, StrEnum
 import numpy as np
 
 from common.collaboration.contribution import Codec
-from common.diffusion.terms import FinishReason, SelfConditioning
+from common.diffusion.signal import FusedSignal
+from common.diffusion.terms import FinishReason, Projection, SelfConditioning
 
 PROTOCOL_VERSION = 1
 """Version of the wire contract that this software speaks."""
@@ -20,9 +21,6 @@ FINGERPRINT_BYTES = 32
 
 MAX_VOCABULARY = 2**20
 """Most token ids of a vocabulary; bounds what a hostile size can make us allocate."""
-
-MAX_HOT = 16
-"""Most ids for each position of an estimate."""
 
 MAX_FUSED_ENTRIES = 256
 """Most entries for each position of a fused signal."""
@@ -103,6 +101,12 @@ class SessionSettings:
     """What models condition on beside the state."""
     budget_ms: int
     """Time that a contribution may take, in milliseconds."""
+    projection: Projection = Projection.SAMPLE
+    """How scores become the estimate of the next state."""
+    halt_patience: int = 0
+    """Unchanged steps in a row after which a block ends early, under 2**16; 0 is never."""
+    halt_margin: float = 0.0
+    """Least lead of each best candidate for that, in logits, in [0, 1000]."""
 
     @property
     def blocks(self) -> int:
@@ -179,7 +183,7 @@ class Participation:
 
     contributor_id: str
     outcomes: np.ndarray
-    """(steps so far,) uint8 values of `Outcome`, blocks one after another."""
+    """(steps run so far,) uint8 values of `Outcome`, blocks one after another."""
 
     def count(self, outcome: Outcome) -> int:
         """Steps with this outcome."""
@@ -222,16 +226,6 @@ class Open:
     protocol_version: int = PROTOCOL_VERSION
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FusedSignal:
-    """The top of the fused distribution of the step before."""
-
-    ids: np.ndarray
-    """(block_length, entries) int64 token ids, unique in a row."""
-    probabilities: np.ndarray
-    """(block_length, entries) float16; what is missing to 1 lies on all other ids."""
-
-
 def _no_ids() -> np.ndarray:
     return np.empty(0, dtype=np.int64)
 
@@ -247,12 +241,15 @@ class Step:
     block: int
     step: int
     estimate: np.ndarray
-    """(block_length, h) int64 token ids; h = 0 at step 0; -1 where a row has fewer than h."""
+    """(block_length, h) int64 token ids, the best first; h = 0 at step 0, later 1, or up to 16 with
+    the projection multi-hot; -1 where a row has fewer than h.
+    """
     finished_ids: np.ndarray = field(default_factory=_no_ids)
     """(block_length,) int64 ids of the block just ended, at step 0 of a later one, else none."""
     decided: np.ndarray = field(default_factory=_no_bytes)
     """(block_length,) uint8, who decided the tokens of the step before; empty at the first step."""
     fused: FusedSignal | None = None
+    """What to condition on, with the self-conditioning fused, but at step 0."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

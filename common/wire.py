@@ -11,6 +11,7 @@ import re
 
 import numpy as np
 
+from common.diffusion.signal import FusedSignal
 from common.diffusion.terms import FinishReason, SelfConditioning
 from common.errors import MAX_TEXT, InvalidFrameError
 from common.frames import (
@@ -24,7 +25,6 @@ from common.frames import (
     ContributionChunk,
     Failed,
     Finish,
-    FusedSignal,
     Limits,
     Open,
     Opened,

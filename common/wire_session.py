@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from common.diffusion.terms import MAX_HOT, Projection
 from common.frames import (
     FINGERPRINT_BYTES,
-    MAX_HOT,
     MAX_VOCABULARY,
     Checkpoint,
     Limits,
@@ -59,9 +59,12 @@ def state_to_proto(estimate: np.ndarray, *, vocabulary_size: int) -> pb.SimplexS
 
 
 def state_from_proto(message: pb.SimplexState, *, step: int, opened: Opened) -> np.ndarray:
-    """The estimate of a state, (block_length, h) int64: h = 0 at step 0, then 1 to 16."""
+    """The estimate of a state, (block_length, h) int64: h = 0 at step 0, then 1, or up to 16 with
+    the projection multi-hot.
+    """
     positions, size = opened.settings.block_length, opened.vocabulary_size
-    low, high = (1, min(MAX_HOT, size)) if step else (0, 0)
+    most = MAX_HOT if opened.settings.projection is Projection.MULTI_HOT else 1
+    low, high = (1, min(most, size)) if step else (0, 0)
     h = integer("state.h", message.h, low=low, high=high)
     ids = ids_from_bytes(
         "state.ids", message.ids, count=positions * h, vocabulary_size=size, padded=h > 1

@@ -1,6 +1,7 @@
 """What a session is bound by (process, settings, limits) between dataclasses and protobuf."""
 
-from common.diffusion.terms import SelfConditioning
+from common.diffusion.halting import MAX_MARGIN, MAX_PATIENCE
+from common.diffusion.terms import Projection, SelfConditioning
 from common.errors import ProcessMismatchError, ProtocolMismatchError
 from common.frames import (
     MAX_INDEX,
@@ -28,6 +29,10 @@ _SELF_CONDITIONINGS: dict[SelfConditioning, pb.SelfConditioning] = {
     SelfConditioning.OWN: pb.SELF_CONDITIONING_OWN,
     SelfConditioning.ESTIMATE: pb.SELF_CONDITIONING_ESTIMATE,
     SelfConditioning.FUSED: pb.SELF_CONDITIONING_FUSED,
+}
+_PROJECTIONS: dict[Projection, pb.Projection] = {
+    Projection.SAMPLE: pb.PROJECTION_SAMPLE,
+    Projection.MULTI_HOT: pb.PROJECTION_MULTI_HOT,
 }
 
 # What the contract allows at all; a server's own limits are usually lower.
@@ -109,13 +114,17 @@ def settings_to_proto(settings: SessionSettings) -> pb.Settings:
         codec=CODECS[settings.codec],
         self_conditioning=_SELF_CONDITIONINGS[settings.self_conditioning],
         budget_ms=settings.budget_ms,
+        projection=_PROJECTIONS[settings.projection],
+        halt_patience=settings.halt_patience,
+        halt_margin=settings.halt_margin,
     )
 
 
 def settings_from_proto(message: pb.Settings) -> SessionSettings:
     """Settings that the contract allows; a server compares them with its limits besides."""
     top = CEILING
-    conditioning = message.self_conditioning
+    conditioning, patience = message.self_conditioning, message.halt_patience
+    most_margin = MAX_MARGIN if patience else 0.0
     settings = SessionSettings(
         block_length=integer(
             "settings.block_length", message.block_length, low=1, high=top.max_block_length
@@ -130,6 +139,9 @@ def settings_from_proto(message: pb.Settings) -> SessionSettings:
         codec=choice("settings.codec", message.codec, CODECS),
         self_conditioning=choice("settings.self_conditioning", conditioning, _SELF_CONDITIONINGS),
         budget_ms=integer("settings.budget_ms", message.budget_ms, low=1, high=top.max_budget_ms),
+        projection=choice("settings.projection", message.projection, _PROJECTIONS),
+        halt_patience=integer("settings.halt_patience", patience, low=0, high=MAX_PATIENCE),
+        halt_margin=number("settings.halt_margin", message.halt_margin, low=0.0, high=most_margin),
     )
     integer("settings.max_tokens / block_length", settings.blocks, low=1, high=MAX_INDEX)
     return settings

@@ -145,8 +145,6 @@ class Reply:
         """The reply as a JSON object."""
         return {
             "text": self.text,
-            "suffix": self.suffix,
-            "full_text": self.full_text,
             "tokens": list(self.tokens),
             "seed": self.settings.seed,
             "steps": self.settings.steps,
@@ -160,10 +158,18 @@ class Reply:
             "missed": self.missed,
             "late": self.late,
             "finish_reason": self.finish_reason.value,
+            "suffix": self.suffix,
+            "full_text": self.full_text,
             "block_length": self.settings.block_length,
             "max_tokens": self.settings.max_tokens,
             "temperature": self.settings.temperature,
             "min_p": self.settings.min_p,
+            "projection": self.settings.projection.value,
+            "self_conditioning": self.settings.self_conditioning.value,
+            "halt": {
+                "patience": self.settings.halt_patience,
+                "margin": self.settings.halt_margin,
+            },
             "codec": self.settings.codec.value,
             "late_rule": self.settings.late_rule.value,
             "goliath": self.goliath,

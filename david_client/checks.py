@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from common.diffusion.terms import FinishReason
 from common.errors import InvalidFrameError, ModelMismatchError
-from common.frames import Open, Opened, Step
+from common.frames import Completed, Open, Opened, Step
 from common.vocabulary import Vocabulary
 
 
@@ -46,14 +47,58 @@ def check_step(frame: Step, before: Step | None, opened: Opened, vocabulary: Voc
     Raises:
         InvalidFrameError: it is so.
     """
-    steps = opened.settings.steps
-    expected = 0 if before is None else before.block * steps + before.step + 1
-    if frame.block * steps + frame.step != expected:
+    expected = _next(before, opened)
+    if (frame.block, frame.step) not in expected:
+        listed = " or ".join(f"step {step} of block {block}" for block, step in expected)
         raise InvalidFrameError(
-            f"step: expected step {expected % steps} of block {expected // steps}, "
-            f"got step {frame.step} of block {frame.block}"
+            f"step: expected {listed or 'none'}, got step {frame.step} of block {frame.block}"
         )
-    for name, ids in (("state", frame.estimate), ("finished", frame.finished_ids)):
+    told = np.empty(0) if frame.fused is None else frame.fused.ids[frame.fused.probabilities > 0]
+    for name, ids in (
+        ("state", frame.estimate),
+        ("finished", frame.finished_ids),
+        ("fused", told),
+    ):
         wrong = ids[np.isin(ids, vocabulary.forbidden)]
         if wrong.size:
             raise InvalidFrameError(f"{name} ids: expected none of the template's, got {wrong[0]}")
+
+
+def check_completed(frame: Completed, last: Step | None, opened: Opened) -> None:
+    """Refuse an answer that is said to be whole before the last step of a block was.
+
+    Raises:
+        InvalidFrameError: it is so.
+    """
+    if frame.finish_reason not in (FinishReason.END_TOKEN, FinishReason.MAX_TOKENS):
+        return
+    if last is None or (frame.block, frame.step) != (last.block, last.step):
+        sent = "before the first" if last is None else f"step {last.step} of block {last.block}"
+        raise InvalidFrameError(
+            f"completed: expected the last step sent, {sent}, "
+            f"got step {frame.step} of block {frame.block}"
+        )
+    if not _may_end(last, opened):
+        raise InvalidFrameError(
+            f"completed: expected an end after {opened.settings.steps} steps of a block, "
+            f"got one after {last.step + 1}"
+        )
+
+
+def _next(before: Step | None, opened: Opened) -> list[tuple[int, int]]:
+    """Blocks and steps that may follow a step."""
+    if before is None:
+        return [(0, 0)]
+    follows = []
+    if before.step + 1 < opened.settings.steps:
+        follows.append((before.block, before.step + 1))
+    if _may_end(before, opened):
+        follows.append((before.block + 1, 0))
+    return follows
+
+
+def _may_end(step: Step, opened: Opened) -> bool:
+    """Whether a block may end with a step: the last one, or one that halting allows."""
+    settings = opened.settings
+    # At its first step a block has no unchanged step yet.
+    return step.step + 1 == settings.steps or 0 < settings.halt_patience <= step.step

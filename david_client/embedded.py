@@ -15,6 +15,7 @@ from common.fit import (
 )
 from common.vocabulary import Vocabulary
 from david_client.asking import CONTRIBUTOR_ID, David, Draft, OnDraft, Question, Reply
+from david_client.joining import joined
 
 
 def check_fit(model: SimplexDiffusionLM, vocabulary: Vocabulary, david: David) -> None:
@@ -64,11 +65,21 @@ def ask_embedded(
     def show(request: Predict) -> None:
         state = request.state
         finished = request.prefix[len(plan.prefix) :]
-        estimate = state.estimate[:, 0] if state.step else None
-        on_draft(Draft(settings, state.block, state.step, state.t, finished, estimate))
+        on_draft(
+            Draft(
+                settings,
+                state.block,
+                state.step,
+                state.t,
+                finished,
+                estimate=state.estimate[:, 0] if state.step else None,
+                hot=state.estimate if state.step else None,
+                decided=request.decided,
+                goliath=goliath,
+            )
+        )
 
     result = run_local(plan, model, helpers, show)
-    steps = result.block * settings.steps + result.step + 1
     return Reply(
         text=vocabulary.decode(result.ids),
         tokens=tuple(result.ids.tolist()),
@@ -78,6 +89,9 @@ def ask_embedded(
         settings=settings,
         contrast=question.contrast,
         seconds=time.perf_counter() - begin,
-        steps_run=steps,
-        david_steps=steps if helpers else 0,
+        suffix=question.suffix,
+        full_text=joined(vocabulary, result.ids.tolist(), after=question.suffix),
+        steps_run=result.steps,
+        david_steps=result.steps if helpers else 0,
+        decided=tuple(result.decided.tolist()),
     )

@@ -27,7 +27,7 @@ from common.frames import (
 from common.vocabulary import Vocabulary
 from common.wire import client_frame_to_proto, server_frame_from_proto, split_contribution
 from david_client.asking import Draft, OnDraft
-from david_client.checks import check_opened, check_step
+from david_client.checks import check_completed, check_opened, check_step
 from david_client.place import Meter
 
 _FAREWELL_S = 1.0
@@ -100,6 +100,8 @@ class Session:
                 case Step():
                     self._begin(frame)
                 case Completed():
+                    assert self._opened is not None
+                    check_completed(frame, self.log[-1] if self.log else None, self._opened)
                     await self._farewell()
                     return frame
                 case Failed():
@@ -115,10 +117,20 @@ class Session:
         # A step that David skips may carry a block's ids: they are kept for the next one.
         self._untold = np.concatenate((self._untold, frame.finished_ids))
         self._news.set()
-        t = self._opened.times[frame.step]
-        estimate = frame.estimate[:, 0] if frame.step else None
         self._on_draft(
-            Draft(self._opened.settings, frame.block, frame.step, t, self._finished, estimate)
+            Draft(
+                self._opened.settings,
+                frame.block,
+                frame.step,
+                self._opened.times[frame.step],
+                self._finished,
+                estimate=frame.estimate[:, 0] if frame.step else None,
+                hot=frame.estimate if frame.step else None,
+                decided=frame.decided,
+                goliath=self._opened.model_name,
+                bytes_up=self._meter.up,
+                bytes_down=self._meter.down,
+            )
         )
 
     async def _speak(self) -> None:
@@ -149,7 +161,8 @@ class Session:
             step.estimate,
         )
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(thread, self._contributor.contribute, state, finished)
+        contribute = self._contributor.contribute
+        return await loop.run_in_executor(thread, contribute, state, finished, step.fused)
 
     async def _sent(self, contribution: Contribution) -> bool:
         assert self._opened is not None

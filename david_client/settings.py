@@ -1,13 +1,15 @@
-"""Settings of `david ask`, from the command line, DAVID_* variables and david.toml."""
+"""Settings of `david ask` and `david chat`, from the command line, DAVID_* variables and david.toml."""
 
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from common.collaboration.contribution import Codec
 from common.config import ProgramSettings
+from common.diffusion.halting import MAX_MARGIN, MAX_PATIENCE, HaltRule
+from common.diffusion.terms import Projection, SelfConditioning
 from common.frames import LateRule
 from common.models import DEFAULT_DAVID, DEFAULT_GOLIATH
 
@@ -48,6 +50,12 @@ class DavidSettings(ProgramSettings):
     """0 is greedy."""
     min_p: float | None = Field(None, gt=0, le=1)
     """Least probability of a candidate as a share of the best one's."""
+    projection: Projection | None = None
+    """How scores become the next state."""
+    self_conditioning: SelfConditioning | None = None
+    """What the models condition on beside the state; unset is what Goliath was trained with."""
+    halt: str | None = None
+    """PATIENCE or PATIENCE:MARGIN; when a block ends early, 0 is never."""
     seed: int | None = Field(None, ge=0, lt=2**64)
     """Seed of all noise; unset draws one, which is reported."""
     late: LateRule | None = None
@@ -58,6 +66,10 @@ class DavidSettings(ProgramSettings):
     """Seconds that David may take for a step."""
     timeout: float = Field(600.0, gt=0)
     """Seconds that the whole session may take."""
+    memory: int = Field(0, ge=0, le=100)
+    """Turns of a conversation that are sent along with a question."""
+    history: bool = True
+    """Whether the lines typed in a conversation are kept in a file."""
     device: str = "auto"
     """A torch device; auto takes a GPU where there is one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -66,6 +78,15 @@ class DavidSettings(ProgramSettings):
     """CPU threads of one operation; unset leaves it to torch."""
     log_format: Literal["text", "json"] = "text"
     """Form of the log on stderr."""
+
+    @field_validator("halt", mode="before")
+    @classmethod
+    def _check_halt(cls, value: object) -> object:
+        # TOML may give a number, as the patience alone.
+        text = str(value) if isinstance(value, int) else value
+        if isinstance(text, str):
+            halt_rule(text)
+        return text
 
     @property
     def embedded(self) -> bool:
@@ -81,8 +102,33 @@ class DavidSettings(ProgramSettings):
             "temperature": self.temperature,
             "min_p": self.min_p,
             "weight": self.weight,
+            "projection": self.projection,
+            "self_conditioning": self.self_conditioning,
             "late_rule": self.late,
             "codec": self.codec,
             "budget_ms": None if self.budget is None else max(1, round(self.budget * 1000)),
         }
+        if self.halt is not None:
+            rule = halt_rule(self.halt)
+            named |= {"halt_patience": rule.patience, "halt_margin": rule.margin}
         return {name: value for name, value in named.items() if value is not None}
+
+
+def halt_rule(text: str) -> HaltRule:
+    """The rule that PATIENCE or PATIENCE:MARGIN stands for.
+
+    Raises:
+        ValueError: it is neither, or out of range.
+    """
+    patience, colon, margin = text.partition(":")
+    try:
+        rule = HaltRule(int(patience), float(margin) if colon else 0.0)
+    except ValueError as error:
+        raise ValueError("expected PATIENCE or PATIENCE:MARGIN, such as 3 or 3:1.5") from error
+    if not 0 <= rule.patience <= MAX_PATIENCE:
+        raise ValueError(f"expected a patience of 0 to {MAX_PATIENCE} steps")
+    if not 0 <= rule.margin <= (MAX_MARGIN if rule.patience else 0):
+        raise ValueError(
+            f"expected a margin of 0 to {MAX_MARGIN:g} logits, and none without patience"
+        )
+    return rule

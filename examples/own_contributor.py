@@ -29,7 +29,7 @@ class WordVoter:
         self._row = torch.zeros(vocabulary_size)
         self._row[ids] = logit
 
-    def contribute(self, state: SimplexState, finished: np.ndarray) -> Contribution:
+    def contribute(self, state: SimplexState, finished: np.ndarray, _: object) -> Contribution:
         """Vote on a state; `finished` holds the ids of the block just ended, if one did."""
         rows = self._row.expand(len(state.estimate), -1)
         return encode(rows, block=state.block, step=state.step, codec=Codec.TOPK)

@@ -13,7 +13,7 @@ from common.collaboration.fusion import Voice
 from common.collaboration.plan import plan_for
 from common.diffusion.denoise import Plan, Predict, Result
 from common.diffusion.model import SimplexDiffusionConfig
-from common.diffusion.terms import FinishReason, SelfConditioning
+from common.diffusion.terms import FinishReason
 from common.errors import MissingFeatureError, StepOutOfRangeError
 from common.fit import check_process, check_vocabulary, default_settings, process_of
 from common.frames import (
@@ -76,6 +76,7 @@ class Session:
         self.dropped = 0
         """Parts of contributions that came too late, or twice."""
         self._outcomes: list[Outcome] = []
+        self._numbers: dict[tuple[int, int], int] = {}
         self._assembler = ContributionAssembler(plan.block_length)
         self._contribution: Contribution | None = None
 
@@ -93,6 +94,8 @@ class Session:
         """Put the next step in flight; what the client is shown of it."""
         state = request.state
         self.moment = (state.block, state.step)
+        # Halting may leave steps out: a step's number cannot be computed from its moment.
+        self._numbers[self.moment] = len(self._numbers)
         self._assembler = ContributionAssembler(self.plan.block_length)
         self._contribution = None
         return Step(
@@ -101,19 +104,20 @@ class Session:
             estimate=state.estimate,
             finished_ids=request.finished,
             decided=request.decided,
+            fused=request.signal,
         )
 
     def accept(self, chunk: ContributionChunk) -> None:
         """Take in a part of a contribution; one that is late or comes twice is dropped.
 
         Raises:
-            StepOutOfRangeError: It is ahead of the session.
+            StepOutOfRangeError: It is to a step that did not come.
             InvalidFrameError: It does not follow the part before.
         """
-        number, current = self._number(chunk.block, chunk.step), self._number(*self.moment)
-        if number > current:
+        number = self._numbers.get((chunk.block, chunk.step))
+        if number is None:
             raise StepOutOfRangeError(
-                f"contribution: expected block and step up to {self.moment}, "
+                f"contribution: expected block and step of a step up to {self.moment}, "
                 f"got {(chunk.block, chunk.step)}",
                 remedy="Answer a step only after it came",
             )
@@ -165,9 +169,6 @@ class Session:
             return ()
         return (Participation(self.contributor_id, np.array(self._outcomes, np.uint8)),)
 
-    def _number(self, block: int, step: int) -> int:
-        return block * self.opened.settings.steps + step
-
 
 def open_session(frame: Open, host: Host, *, session_id: str) -> Session:
     """The session that a checked first frame asks for.
@@ -208,8 +209,6 @@ def _agreed_features(frame: Open) -> tuple[str, ...]:
         needs.append("resuming a session")
     if frame.suffix and "suffix" not in wished:
         needs.append("suffix, which the frame has and does not name")
-    if frame.settings.self_conditioning is SelfConditioning.FUSED:
-        needs.append("fused self-conditioning")
     if needs:
         raise MissingFeatureError(
             f"features: this server has {', '.join(FEATURES)}; it cannot do: {', '.join(needs)}",

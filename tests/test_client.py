@@ -330,12 +330,15 @@ async def test_finish_says_that_the_answer_arrived() -> None:
 
     async def script(peer: Puppet) -> None:
         await peer.open()
+        for step in range(4):
+            await peer.step(step=step)
+            await peer.read()
         await peer.send(Completed(0, 3, np.array([60, 61]), FinishReason.END_TOKEN))
         heard.append(await peer.read())
 
     reply = await asked(script)
     assert reply.tokens == (60, 61)
-    assert heard == [Finish(0, 0)]
+    assert heard == [Finish(0, 3)]
 
 
 async def test_bytes_are_those_of_the_messages() -> None:

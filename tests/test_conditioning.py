@@ -1,9 +1,14 @@
+import math
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.diffusion import conditioning
+from common.diffusion.projection import best_candidates
+from common.diffusion.signal import FusedSignal
 from common.diffusion.simplex import Bag
 from tests.tiny import tiny_model, tiny_vocabulary
 
@@ -117,3 +122,92 @@ def test_keep_rows():
     assert (kept.weights[1] == 0).all()
     assert (kept.rest[1] == 0).all()
     assert torch.equal(row(kept, 0).ids, row(bag, 0).ids)
+
+
+def signal_of(scores: torch.Tensor, *, temperature: float, min_p: float) -> FusedSignal:
+    best = best_candidates(scores, temperature=temperature, min_p=min_p, most=32)
+    return conditioning.fused_signal(best)
+
+
+@given(
+    seed=st.integers(0, 200),
+    temperature=st.sampled_from([0.0, 0.5, 1.0, 4.0]),
+    min_p=st.sampled_from([1.0, 0.3, 0.01, 1e-4]),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_fused_signal_is_the_softmax_of_the_candidates(seed, temperature, min_p):
+    scores = logits(1, 6, 60, seed=seed)
+    signal = signal_of(scores, temperature=temperature, min_p=min_p)
+    cut = scores.amax(-1, keepdim=True) + temperature * math.log(min_p)
+    p = scores.masked_fill(scores < cut, -torch.inf).softmax(-1)[0]
+    width = min(32, int((p > 0).sum(-1).max()))
+    assert signal.ids.shape == signal.probabilities.shape == (6, width)
+    assert signal.probabilities.dtype == np.float16
+    for position in range(6):
+        assert len(set(signal.ids[position].tolist())) == width
+        expected = p[position].gather(-1, torch.from_numpy(signal.ids[position]))
+        torch.testing.assert_close(
+            torch.from_numpy(signal.probabilities[position]).float(), expected, atol=1e-6, rtol=1e-3
+        )
+        # Nothing likelier was left out.
+        assert expected.sum() == pytest.approx(p[position].topk(width).values.sum().item())
+    assert signal.probabilities.astype(np.float64).sum(-1).max() <= 1.001
+
+
+def test_rows_with_fewer_candidates_are_filled_with_the_lowest_other_ids():
+    scores = torch.full((1, 3, 10), -50.0)
+    scores[0, 0, [0, 2, 7]] = torch.tensor([1.0, 2.0, 3.0])
+    scores[0, 1, 9] = 1.0
+    scores[0, 2, [1, 4]] = 1.0
+    signal = signal_of(scores, temperature=1.0, min_p=0.01)
+    assert signal.ids.tolist() == [[7, 2, 0], [9, 0, 1], [1, 4, 0]]
+    assert (signal.probabilities == 0).tolist() == [[False] * 3, [False, True, True], [0, 0, 1]]
+
+
+def test_a_greedy_session_shares_its_choice():
+    scores = logits(1, 4, 60)
+    signal = signal_of(scores, temperature=0.0, min_p=0.1)
+    assert signal.ids.tolist() == scores[0].argmax(-1, keepdim=True).tolist()
+    assert (signal.probabilities == 1).all()
+
+
+def test_a_signal_is_read_as_it_is_sent():
+    scores = logits(1, 5, 90, scale=0.2)
+    signal = signal_of(scores, temperature=1.0, min_p=0.01)
+    bag = conditioning.from_signal(signal)
+    assert bag.ids.shape == (1, 5, 32)
+    assert bag.weights.dtype == bag.rest.dtype == torch.float32
+    assert np.array_equal(bag.weights[0].numpy(), signal.probabilities.astype(np.float32))
+    torch.testing.assert_close(bag.weights.sum(-1) + bag.rest, torch.ones(1, 5))
+    assert (bag.rest > 0.1).all()
+
+
+def test_a_sum_beyond_one_leaves_no_rest():
+    signal = FusedSignal(np.array([[3, 4]]), np.array([[0.75, 0.25049]], np.float16))
+    assert conditioning.from_signal(signal).rest.tolist() == [[0.0]]
+
+
+@given(
+    seed=st.integers(0, 500),
+    temperature=st.sampled_from([0.0, 0.5, 1.0, 2.0]),
+    min_p=st.sampled_from([1.0, 0.5, 0.05, 0.005]),
+)
+@settings(max_examples=60, deadline=None)
+def test_nothing_but_the_candidates_is_read(seed, temperature, min_p):
+    """The candidates' ids and scores, the signal and the leads stay when all other ids change."""
+    scores = logits(1, 5, 50, seed=seed)
+    cut = scores.amax(-1, keepdim=True) + temperature * math.log(min_p)
+    below = -torch.rand(scores.shape, generator=torch.Generator().manual_seed(seed)) * 1e4
+    outside = scores < cut
+    scrambled = torch.where(outside, cut - 1e-3 + below, scores)
+    masked = scores.masked_fill(outside, -torch.inf)
+    terms = {"temperature": temperature, "min_p": min_p}
+    expected, signal = best_candidates(scores, **terms, most=32), signal_of(scores, **terms)
+    for other in (scrambled, masked):
+        best, shown = best_candidates(other, **terms, most=32), signal_of(other, **terms)
+        assert torch.equal(best.ids, expected.ids)
+        assert torch.equal(best.scores, expected.scores)
+        assert torch.equal(best.log_mass, expected.log_mass)
+        assert torch.equal(best.leads(), expected.leads())
+        assert np.array_equal(shown.ids, signal.ids)
+        assert np.array_equal(shown.probabilities, signal.probabilities)

@@ -1,10 +1,14 @@
 import asyncio
 import functools
+import math
 import threading
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.collaboration.codec import encode
 from common.collaboration.contribution import Codec
@@ -14,10 +18,13 @@ from common.collaboration.fusion import fuse
 from common.collaboration.local import LocalDavid, run_local
 from common.diffusion import conditioning
 from common.diffusion.denoise import Collect, Fused, Plan, Predict, Result, denoise
+from common.diffusion.halting import HaltRule
 from common.diffusion.predict import predict
+from common.diffusion.projection import best_candidates
 from common.diffusion.schedule import TimeWarp
+from common.diffusion.signal import FusedSignal
 from common.diffusion.simplex import SimplexState
-from common.diffusion.terms import Decider, FinishReason, SelfConditioning
+from common.diffusion.terms import Decider, FinishReason, Projection, SelfConditioning
 from common.errors import BadDataError, UsageError
 from tests.tiny import tiny_model, tiny_vocabulary
 
@@ -285,13 +292,226 @@ def test_estimate_conditioning_is_the_state_itself():
             assert (r.condition.weights == 1).all()
 
 
+def shares(scores: torch.Tensor, agreed: Plan) -> FusedSignal:
+    scores = scores.clone()
+    scores[..., list(agreed.forbidden)] = -torch.inf
+    best = best_candidates(scores, temperature=agreed.temperature, min_p=agreed.min_p, most=32)
+    return conditioning.fused_signal(best)
+
+
+def test_fused_conditioning_is_the_rounded_top_of_the_fused_scores():
+    generator = torch.Generator().manual_seed(0)
+    given: list[torch.Tensor] = []
+
+    def logits(_):
+        given.append(torch.randn(1, BLOCK, SIZE, generator=generator))
+        return given[-1]
+
+    agreed = plan(self_conditioning=SelfConditioning.FUSED, temperature=1.0, forbidden=(0, END))
+    requests, _ = drive(agreed, logits, lambda c, _: Fused(-c, None))
+    for n, r in enumerate(predicts(requests)):
+        if r.state.step == 0:
+            assert r.condition is None
+            assert r.signal is None
+            continue
+        expected = shares(-given[n - 1], agreed)
+        assert np.array_equal(r.signal.ids, expected.ids)
+        assert np.array_equal(r.signal.probabilities, expected.probabilities)
+        bag = conditioning.from_signal(expected)
+        assert torch.equal(r.condition.ids, bag.ids)
+        assert torch.equal(r.condition.weights, bag.weights)
+        assert torch.equal(r.condition.rest, bag.rest)
+
+
+@pytest.mark.parametrize("kind", [SelfConditioning.OWN, SelfConditioning.ESTIMATE])
+def test_without_it_no_signal_is_shown(kind):
+    requests, _ = drive(plan(self_conditioning=kind), lambda _: votes(SOUP))
+    assert all(r.signal is None for r in predicts(requests))
+
+
+# Multi-hot
+
+
+def leaning(*ids: int, by: float = 0.25) -> torch.Tensor:
+    """Logits that want all of these at every position, each less than the one before."""
+    rows = torch.zeros(1, BLOCK, SIZE)
+    for n, one in enumerate(ids):
+        rows[..., one] = 20.0 - n * by
+    return rows
+
+
+def test_multi_hot_states_carry_all_candidates_the_best_first():
+    rows = leaning(SOUP + 2, SOUP, SOUP + 1)
+    rows[0, 3] = votes(SOUP + 5)[0, 0]
+    rows[0, 4, 0] = 21.0  # a forbidden id is no candidate
+    agreed = plan(projection=Projection.MULTI_HOT, temperature=1.0, min_p=0.5)
+    requests, result = drive(agreed, lambda _: rows)
+    for r in predicts(requests):
+        if r.state.step == 0:
+            assert r.state.estimate.shape == (BLOCK, 0)
+            continue
+        expected = [[SOUP + 2, SOUP, SOUP + 1]] * BLOCK
+        expected[3] = [SOUP + 5, -1, -1]
+        assert r.state.estimate.tolist() == expected
+    block = [SOUP + 2] * BLOCK
+    block[3] = SOUP + 5
+    assert result.ids.tolist() == block * 2
+
+
+def test_at_most_16_ids_are_hot_and_equal_ones_go_by_id():
+    agreed = plan(projection=Projection.MULTI_HOT, temperature=1.0, min_p=0.5, max_tokens=BLOCK)
+    rows = leaning(*range(SOUP + 19, SOUP - 1, -1), by=0.0)
+    requests, _ = drive(agreed, lambda _: rows)
+    assert predicts(requests)[1].state.estimate.tolist() == [[*range(SOUP, SOUP + 16)]] * BLOCK
+
+
+def test_multi_hot_without_a_choice_is_greedy():
+    """Temperature 0, or min_p 1: one candidate."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(1, BLOCK, SIZE, generator=generator)
+    shown = [
+        [r.state.estimate.tolist() for r in predicts(drive(plan(**how), lambda _: rows)[0])]
+        for how in (
+            {"projection": Projection.MULTI_HOT, "temperature": 0.0},
+            {"projection": Projection.MULTI_HOT, "temperature": 2.0, "min_p": 1.0},
+            {"temperature": 0.0},
+        )
+    ]
+    assert shown[0] == shown[1] == shown[2]
+
+
+def test_the_best_of_the_hot_ids_says_who_decided():
+    david = torch.full((1, BLOCK), SOUP)
+    agreed = plan(projection=Projection.MULTI_HOT, temperature=1.0, min_p=0.5)
+    fused = leaning(SOUP, SOUP + 1)
+    requests, _ = drive(agreed, lambda _: leaning(SOUP + 1), lambda *_: Fused(fused, david))
+    assert predicts(requests)[1].decided.tolist() == [Decider.DAVID] * BLOCK
+
+
+# Halting
+
+
+def moments(requests) -> list[tuple[int, int]]:
+    return [(r.state.block, r.state.step) for r in predicts(requests)]
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3, 4, 9])
+def test_a_block_that_stands_still_ends_early(patience):
+    agreed = plan(halting=HaltRule(patience))
+    requests, result = drive(agreed, lambda r: votes(SOUP + r.state.block))
+    last = min(patience, STEPS - 1)
+    assert moments(requests) == [(b, n) for b in range(2) for n in range(last + 1)]
+    assert (result.block, result.step, result.steps) == (1, last, 2 * (last + 1))
+    assert result.ids.tolist() == [SOUP] * BLOCK + [SOUP + 1] * BLOCK
+    assert predicts(requests)[last + 1].finished.tolist() == [SOUP] * BLOCK
+
+
+def test_steps_are_counted_without_halting_too():
+    _, result = drive(plan(), lambda _: votes(SOUP))
+    assert (result.step, result.steps) == (STEPS - 1, 2 * STEPS)
+
+
+def test_a_change_makes_the_block_go_on():
+    wanted = [SOUP, SOUP, SOUP + 1, SOUP + 1]
+    agreed = plan(halting=HaltRule(2), max_tokens=BLOCK)
+    requests, result = drive(agreed, lambda r: votes(wanted[r.state.step]))
+    assert len(predicts(requests)) == STEPS
+    assert result.ids.tolist() == [SOUP + 1] * BLOCK
+
+
+def test_what_the_answer_will_not_hold_may_change():
+    def restless(*start: int):
+        return lambda r: votes(*start, SOUP + r.state.step)
+
+    agreed = plan(halting=HaltRule(1))
+    cut, result = drive(agreed, restless(SOUP, END))
+    assert moments(cut) == [(0, 0), (0, 1)]
+    assert result.ids.tolist() == [SOUP]
+    short, result = drive(plan(halting=HaltRule(1), max_tokens=2), restless(SOUP, SOUP))
+    assert moments(short) == [(0, 0), (0, 1)]
+    assert result.ids.tolist() == [SOUP, SOUP]
+    assert len(predicts(drive(agreed, restless(SOUP, SOUP))[0])) == 2 * STEPS
+
+
+def test_the_best_must_lead_by_the_margin():
+    rows = leaning(SOUP, SOUP + 1, by=0.5)
+    warm = {"temperature": 1.0, "min_p": 0.1, "max_tokens": BLOCK}
+    for margin, steps in ((0.0, 2), (0.5, 2), (0.6, STEPS)):
+        requests, result = drive(plan(halting=HaltRule(1, margin), **warm), lambda _: rows)
+        assert len(predicts(requests)) == steps
+        assert result.ids.tolist() == [SOUP] * BLOCK
+    # A single candidate leads by more than can be known.
+    cold = plan(halting=HaltRule(1, 1000.0), max_tokens=BLOCK)
+    assert len(predicts(drive(cold, lambda _: rows)[0])) == 2
+
+
+def test_sampling_does_not_disturb_halting():
+    """The best candidates stand still while the draws do not."""
+    rows = leaning(SOUP, SOUP + 1, SOUP + 2, by=0.1)
+    agreed = plan(halting=HaltRule(2), temperature=2.0, min_p=0.01, max_tokens=BLOCK)
+    requests, result = drive(agreed, lambda _: rows)
+    drawn = [r.state.estimate for r in predicts(requests)]
+    assert len(drawn) == 3
+    assert not np.array_equal(drawn[1], drawn[2])
+    assert result.ids.tolist() == [SOUP] * BLOCK
+
+
+# Everything after fusion
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    projection=st.sampled_from(Projection),
+    temperature=st.sampled_from([0.0, 0.7, 1.5]),
+    min_p=st.sampled_from([0.5, 0.1, 0.01]),
+    margin=st.sampled_from([0.0, 0.2]),
+)
+@hypothesis.settings(max_examples=40, deadline=None)
+def test_nothing_but_the_candidates_is_read_after_fusion(
+    seed, projection, temperature, min_p, margin
+):
+    """States, signals and the moment of halting stay when all other scores change."""
+    agreed = plan(
+        projection=projection,
+        temperature=temperature,
+        min_p=min_p,
+        self_conditioning=SelfConditioning.FUSED,
+        halting=HaltRule(1, margin),
+        forbidden=(),
+        end=-1,
+    )
+    # Two different rows of scores and a copy, so that some blocks halt.
+    generator = torch.Generator().manual_seed(seed)
+    first, second = (2 * torch.randn(1, BLOCK, SIZE, generator=generator) for _ in range(2))
+    given_scores = [first, second, second, first]
+
+    def scrambled(core, _):
+        cut = core.amax(-1, keepdim=True) + temperature * math.log(min_p)
+        below = -torch.rand(core.shape, generator=generator) * 1e4
+        return Fused(torch.where(core < cut, cut - 1e-3 + below, core), None)
+
+    runs = [
+        drive(agreed, lambda r: given_scores[(seed + r.state.step) % 4], fusing)
+        for fusing in (lambda core, _: Fused(core, None), scrambled)
+    ]
+    (plain, result), (other, same) = runs
+    assert moments(plain) == moments(other)
+    for a, b in zip(predicts(plain), predicts(other), strict=True):
+        assert np.array_equal(a.state.estimate, b.state.estimate)
+        if a.state.step:
+            assert np.array_equal(a.signal.ids, b.signal.ids)
+            assert np.array_equal(a.signal.probabilities, b.signal.probabilities)
+    assert result.ids.tolist() == same.ids.tolist()
+    assert result.steps == same.steps
+
+
 # Contributors
 
 
 @pytest.mark.parametrize("codec", Codec)
 def test_a_loud_oracle_is_obeyed(model, codec):
     class Oracle:
-        def contribute(self, state, _finished):
+        def contribute(self, state, _finished, _signal):
             return encode(votes(SOUP)[0], block=state.block, step=state.step, codec=codec)
 
     steps: list[Predict] = []
@@ -301,14 +521,14 @@ def test_a_loud_oracle_is_obeyed(model, codec):
     assert shown <= {Decider.DAVID, Decider.BOTH}
 
 
-def contributor(model, *, codec=Codec.DENSE, own=True, **changes) -> Contributor:
+def contributor(model, *, codec=Codec.DENSE, kind=SelfConditioning.OWN, **changes) -> Contributor:
     contrast = changes.pop("contrast", 0.0)
     given = {"prompt": PROMPT, "answer_length": 2 * BLOCK} | changes
     return Contributor(
         model,
         VOCABULARY,
         voicing=Voicing(contrast=contrast, codec=codec),
-        self_conditioning=SelfConditioning.OWN if own else SelfConditioning.ESTIMATE,
+        self_conditioning=kind,
         **given,
     )
 
@@ -348,9 +568,49 @@ def test_a_contributor_starts_anew_in_each_block(model):
 
 
 def test_an_estimate_needs_no_memory(model):
-    fresh = rows_of(contributor(model, own=False), state(2))
-    followed = rows_of(contributor(model, own=False), state(0), state(1), state(2))
+    kind = SelfConditioning.ESTIMATE
+    fresh = rows_of(contributor(model, kind=kind), state(2))
+    followed = rows_of(contributor(model, kind=kind), state(0), state(1), state(2))
     assert np.array_equal(fresh, followed)
+
+
+def test_a_fused_signal_is_all_that_a_contributor_conditions_on(model):
+    kind = SelfConditioning.FUSED
+    signal, other = (shares(votes(SOUP + n) / 4, plan(temperature=1.0)) for n in range(2))
+
+    def told(*steps: int, last=signal, **how) -> np.ndarray:
+        david = contributor(model, kind=kind, **how)
+        for n in steps[:-1]:
+            david.contribute(state(n), NONE, other if n else None)
+        return david.contribute(state(steps[-1]), NONE, last).values
+
+    assert np.array_equal(told(2), told(0, 1, 2))
+    assert not np.array_equal(told(2), told(2, last=other))
+    assert not np.array_equal(told(2), told(2, last=None))
+    # Both branches of a contrast read it.
+    a = torch.tensor(told(2, context="add salt."), dtype=torch.float32)
+    b = torch.tensor(told(2), dtype=torch.float32)
+    expected = (1.5 * a - 0.5 * b).view(BLOCK, SIZE)
+    both = torch.tensor(told(2, context="add salt.", contrast=0.5), dtype=torch.float32)
+    expected = expected - expected.amax(-1, keepdim=True)
+    torch.testing.assert_close(both.view(BLOCK, SIZE), expected, atol=0.1, rtol=0.01)
+
+
+def test_the_local_driver_passes_the_signal_on(model):
+    class Listener:
+        def __init__(self):
+            self.heard = []
+
+        def contribute(self, state, _finished, signal):
+            self.heard.append(signal)
+            return encode(votes(SOUP)[0], block=state.block, step=state.step, codec=Codec.TOPK)
+
+    listener, shown = Listener(), []
+    agreed = plan(self_conditioning=SelfConditioning.FUSED)
+    run_local(agreed, model, {"l": LocalDavid(listener, 0.5)}, lambda r: shown.append(r.signal))
+    assert len(shown) == 2 * STEPS
+    assert all(a is b for a, b in zip(listener.heard, shown, strict=True))
+    assert [one is None for one in shown] == [n % STEPS == 0 for n in range(2 * STEPS)]
 
 
 def test_finished_blocks_are_read_by_contributors(model):

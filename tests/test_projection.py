@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.diffusion.philox import Stream
-from common.diffusion.projection import deciders, greedy, project
+from common.diffusion.projection import best_candidates, deciders, greedy, project
 from common.diffusion.terms import Decider
 
 CPU = torch.device("cpu")
@@ -122,6 +122,45 @@ def test_positions_steps_and_seeds_draw_apart():
     assert len(drawn[0].unique()) > 30
     assert not torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
+
+
+@given(
+    seed=st.integers(0, 1000),
+    temperature=st.sampled_from([0.0, 0.3, 1.0, 3.0]),
+    min_p=st.sampled_from([1.0, 0.5, 0.1, 1e-3]),
+    most=st.integers(1, 30),
+    coarse=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_best_candidates_are_those_of_the_definition(seed, temperature, min_p, most, coarse):
+    scores = random_scores(2, 4, 25, seed=seed)
+    scores = scores.round() if coarse else scores
+    scores[..., 7] = -torch.inf
+    best = best_candidates(scores, temperature=temperature, min_p=min_p, most=most)
+    cut = scores.amax(-1) + temperature * math.log(min_p)
+    widest = 0
+    for row in range(2):
+        for position in range(4):
+            values = scores[row, position].tolist()
+            inside = [i for i, v in enumerate(values) if v >= cut[row, position]]
+            expected = sorted(inside, key=lambda i: (-values[i], i))[:most]
+            widest = max(widest, len(expected))
+            padding = [-1] * (best.ids.shape[-1] - len(expected))
+            assert best.ids[row, position].tolist() == expected + padding
+            kept = best.scores[row, position].tolist()
+            assert kept == [values[i] for i in expected] + [-math.inf] * len(padding)
+            mass = scores[row, position][inside].logsumexp(-1)
+            torch.testing.assert_close(best.log_mass[row, position], mass)
+    assert best.ids.shape == best.scores.shape == (2, 4, widest)
+    assert torch.equal(best.ids[..., 0], greedy(scores))
+
+
+def test_leads():
+    scores = torch.tensor([[[3.0, 1.0, 2.5, 0.0], [0.0, 9.0, 0.0, 0.0], [4.0, 4.0, 0.0, 0.0]]])
+    best = best_candidates(scores, temperature=1.0, min_p=0.2, most=16)
+    assert best.leads().tolist() == [[0.5, math.inf, 0.0]]
+    alone = best_candidates(scores[:, :2], temperature=0.0, min_p=0.2, most=16)
+    assert alone.leads().tolist() == [[math.inf, math.inf]]
 
 
 def test_who_decided():

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from common.collaboration.contribution import Codec
 from common.collaboration.contributor import Contributor
-from common.diffusion.terms import FinishReason
+from common.diffusion.terms import FinishReason, Projection, SelfConditioning
 from common.errors import (
     ContributionFailedError,
     DrainingError,
@@ -44,10 +44,12 @@ from common.frames import (
 from common.pb import collaboration_pb2 as pb
 from common.transport import TlsFiles, open_channel
 from common.wire import client_frame_to_proto
+from david_client.asking import David, Question, Reply
 from goliath_server.health import SERVICE
 from goliath_server.service import Caps
 from tests.serving import (
     CONTEXT,
+    VOCABULARY,
     Served,
     bare,
     embedded,
@@ -57,6 +59,7 @@ from tests.serving import (
     serving,
     settings,
 )
+from tests.tiny import tiny_model
 
 
 @pytest.mark.parametrize("codec", Codec)
@@ -79,6 +82,62 @@ async def test_networked_equals_embedded(weight: float, contrast: float, codec: 
                 assert over.text == here.text
                 assert over.finish_reason == here.finish_reason
                 assert (over.steps_run, over.david_steps) == (here.steps_run, here.david_steps)
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "multi-hot": {"projection": Projection.MULTI_HOT},
+    "fused": {"self_conditioning": SelfConditioning.FUSED},
+    "estimate": {"self_conditioning": SelfConditioning.ESTIMATE},
+    "all": {"projection": Projection.MULTI_HOT, "self_conditioning": SelfConditioning.FUSED},
+}
+HALTS: dict[str, dict[str, Any]] = {
+    "patience": {"halt_patience": 2},
+    "margin": {"halt_patience": 1, "halt_margin": 0.01},
+    "all": WAYS["all"] | {"halt_patience": 3, "temperature": 0.1},
+}
+
+
+async def _same_over_the_wire(asked: Question) -> Reply:
+    async with serving() as served:
+        over, here = await served.ask(asked), embedded(asked)
+    assert over.tokens == here.tokens
+    assert over.finish_reason == here.finish_reason
+    assert (over.steps_run, over.david_steps) == (here.steps_run, here.david_steps)
+    assert over.david_steps == over.steps_run
+    assert over.decided == here.decided
+    assert over.settings == here.settings
+    return over
+
+
+@pytest.mark.parametrize("contrast", [0.0, 0.7])
+@pytest.mark.parametrize("way", WAYS)
+async def test_networked_equals_embedded_in_every_way_of_sampling(
+    way: str, contrast: float
+) -> None:
+    usual = {"steps": 5, "max_tokens": 32, "min_p": 0.2, "context": CONTEXT, "contrast": contrast}
+    reply = await _same_over_the_wire(question(**usual, **WAYS[way]))
+    assert reply.tokens != embedded(question(**usual)).tokens
+
+
+@pytest.fixture
+def calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that hardly look at the noise: what they write soon stands still."""
+    for seed, name in ((1, "GOLIATH"), (2, "DAVID")):
+        model = tiny_model(VOCABULARY, seed=seed)
+        for part in (model.state_map, model.condition_map):
+            part.weight.data *= 0.02
+        david = David("d", model, VOCABULARY)
+        monkeypatch.setattr(f"tests.serving.{name}", david if name == "DAVID" else model)
+
+
+@pytest.mark.usefixtures("calm")
+@pytest.mark.parametrize("contrast", [0.0, 0.7])
+@pytest.mark.parametrize("rule", HALTS)
+async def test_networked_equals_embedded_when_blocks_halt(rule: str, contrast: float) -> None:
+    usual = {"steps": 20, "max_tokens": 32, "context": CONTEXT, "contrast": contrast}
+    reply = await _same_over_the_wire(question(**usual, **HALTS[rule]))
+    assert len(reply.tokens) > 16
+    assert 4 <= reply.steps_run < 38
 
 
 async def test_david_and_his_context_change_the_answer() -> None:
@@ -106,11 +165,11 @@ class SlowDavid:
         self.reached = threading.Event()
 
     def wrap(self, contribute: Callable[..., Any]) -> Callable[..., Any]:
-        def slow(contributor: Contributor, state: Any, finished: Any) -> Any:
+        def slow(contributor: Contributor, state: Any, *told: Any) -> Any:
             if state.step in self.steps and not self.go.is_set():
                 self.reached.set()
                 assert self.go.wait(30)
-            return contribute(contributor, state, finished)
+            return contribute(contributor, state, *told)
 
         return slow
 

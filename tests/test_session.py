@@ -8,8 +8,9 @@ import pytest
 
 from common.collaboration.fusion import fuse
 from common.diffusion.denoise import Predict, denoise
+from common.diffusion.halting import HaltRule
 from common.diffusion.predict import predict
-from common.diffusion.terms import FinishReason, SelfConditioning
+from common.diffusion.terms import FinishReason, Projection, SelfConditioning
 from common.errors import (
     BadDataError,
     CollaborationError,
@@ -65,6 +66,29 @@ def test_what_is_agreed_is_what_was_wished() -> None:
     assert session.opened.features == ()
 
 
+@pytest.mark.parametrize("kind", SelfConditioning)
+@pytest.mark.parametrize("projection", Projection)
+def test_every_way_of_sampling_suits_every_model(
+    kind: SelfConditioning, projection: Projection
+) -> None:
+    session = opened(self_conditioning=kind, projection=projection, halt_patience=2, halt_margin=1)
+    assert session.plan.self_conditioning is kind
+    assert session.plan.projection is projection
+    assert session.plan.halting == HaltRule(2, 1.0)
+
+
+def test_a_fused_signal_is_shown_with_its_step() -> None:
+    session = opened(self_conditioning=SelfConditioning.FUSED)
+    request = begun(session)
+    assert session.begin(request).fused is None
+    request = begun(session, steps=2)
+    shown = session.begin(request).fused
+    assert shown is not None
+    assert shown is request.signal
+    assert shown.ids.shape == shown.probabilities.shape
+    assert len(shown.ids) == 16
+
+
 def test_a_suffix_needs_its_feature() -> None:
     frame = open_frame(suffix="serve hot", required_features=("suffix",))
     session = open_session(frame, HOST, session_id="s")
@@ -80,11 +104,6 @@ def test_a_suffix_needs_its_feature() -> None:
         ({"role": Role.CONTRIBUTOR}, MissingFeatureError, "joining"),
         ({"session_id": "old"}, MissingFeatureError, "resuming"),
         ({"required_features": ("telepathy",)}, MissingFeatureError, "telepathy"),
-        (
-            {"settings": settings(self_conditioning=SelfConditioning.FUSED)},
-            MissingFeatureError,
-            "fused",
-        ),
         ({"vocabulary_fingerprint": bytes(32)}, VocabularyMismatchError, "fingerprint"),
         (
             {"process": replace(open_frame().process, k=4.0, extremes_rows=3)},
@@ -135,6 +154,25 @@ def test_a_contribution_ahead_is_refused() -> None:
     begun(session)
     with pytest.raises(StepOutOfRangeError, match=r"got \(0, 1\)"):
         session.accept(parts(session, 0, 1)[0])
+
+
+def test_steps_that_halting_left_out_never_came() -> None:
+    """A block that ends at its second step: the numbers of later steps move up."""
+    session = opened(max_tokens=32)
+    first, second = (begun(opened(), steps=n) for n in (1, 2))
+    session.begin(first)
+    session.close()
+    session.begin(second)
+    session.close()
+    session.begin(replace(first, state=replace(first.state, block=1)))
+    session.accept(parts(session, 0, 1)[0])
+    with pytest.raises(StepOutOfRangeError, match=r"got \(0, 2\)"):
+        session.accept(parts(session, 0, 2)[0])
+    session.accept(parts(session, 1, 0)[0])
+    session.close()
+    told = session._participations()[0]
+    expected = [Outcome.MISSED, Outcome.LATE, Outcome.TOOK_PART]
+    assert [Outcome(o) for o in told.outcomes] == expected
 
 
 def test_late_ones_and_copies_are_counted_and_dropped() -> None:

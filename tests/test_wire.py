@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from common import frames, wire, wire_checks, wire_contribution, wire_session, wire_terms
 from common.collaboration.contribution import Codec, Contribution
+from common.diffusion.signal import FusedSignal
+from common.diffusion.terms import FinishReason, Projection, SelfConditioning
 from common.errors import (
     CollaborationError,
     InvalidFrameError,
@@ -33,8 +35,6 @@ from common.frames import (
     ContributionChunk,
     Failed,
     Finish,
-    FinishReason,
-    FusedSignal,
     LateRule,
     Limits,
     NoiseKind,
@@ -43,7 +43,6 @@ from common.frames import (
     Outcome,
     Participation,
     Role,
-    SelfConditioning,
     ServerInfo,
     SessionSettings,
     SimplexProcess,
@@ -109,6 +108,9 @@ def agreed(**changes: Any) -> Opened:
     return replace(OPENED, settings=replace(SETTINGS, **changes))
 
 
+MULTI_HOT = agreed(projection=Projection.MULTI_HOT)
+
+
 def same(one: Any, other: Any) -> bool:
     """Whether two frames are equal, arrays by shape, type and values."""
     if isinstance(one, np.ndarray):
@@ -146,6 +148,7 @@ _names = st.lists(_name, max_size=4, unique=True).map(tuple)
 
 @st.composite
 def some_settings(draw: st.DrawFn) -> SessionSettings:
+    patience = draw(st.integers(0, 65535))
     return SessionSettings(
         block_length=draw(st.integers(1, 256)),
         steps=draw(st.integers(1, 1024)),
@@ -158,6 +161,9 @@ def some_settings(draw: st.DrawFn) -> SessionSettings:
         codec=draw(st.sampled_from(Codec)),
         self_conditioning=draw(st.sampled_from(SelfConditioning)),
         budget_ms=draw(st.integers(1, 600_000)),
+        projection=draw(st.sampled_from(Projection)),
+        halt_patience=patience,
+        halt_margin=draw(st.floats(0, 1000 if patience else 0)),
     )
 
 
@@ -273,7 +279,10 @@ def test_step(h: int) -> None:
         estimate[2, 1:] = -1
     decided = np.array([1, 2, 3, 4, 1], np.uint8)
     frame = Step(block=1, step=3, estimate=estimate, decided=decided)
-    assert same(down(frame), frame)
+    assert same(down(frame, MULTI_HOT), frame)
+    if h > 1:
+        with pytest.raises(InvalidFrameError, match=r"state\.h: expected 1 to 1"):
+            down(frame)
 
 
 def test_first_steps() -> None:
@@ -305,10 +314,26 @@ def test_fused_step() -> None:
     for wrong in (
         replace(signal, probabilities=signal.probabilities + np.float16(0.1)),
         replace(signal, probabilities=-signal.probabilities),
+        replace(signal, probabilities=signal.probabilities * np.float16("nan")),
+        replace(signal, probabilities=signal.probabilities * np.float16("inf")),
+        replace(signal, probabilities=signal.probabilities[:, :3]),
         replace(signal, ids=np.zeros_like(signal.ids)),
+        FusedSignal(signal.ids[:, :0], signal.probabilities[:, :0]),
     ):
         with pytest.raises(InvalidFrameError, match="fused"):
             down(replace(fused_step(), fused=wrong), opened)
+    message = server_frame_to_proto(fused_step(), vocabulary_size=VOCABULARY)
+    for name, value in (
+        ("entries", 257),
+        ("entries", 2**32 - 1),
+        ("ids", shorts(*[0, 1, 2, VOCABULARY] * POSITIONS)),
+        ("ids", shorts(*[0, 1, 2, 65535] * POSITIONS)),
+    ):
+        hostile = pb.CollaborateResponse()
+        hostile.CopyFrom(message)
+        setattr(hostile.step.fused, name, value)
+        with pytest.raises(InvalidFrameError, match="fused"):
+            server_frame_from_proto(hostile, opened=opened)
 
 
 ASK = Ask(
@@ -401,6 +426,10 @@ WRONG_OPENS: list[tuple[str, Any, type[CollaborationError]]] = [
     ("settings.late_rule", 0, InvalidFrameError),
     ("settings.codec", 9, InvalidFrameError),
     ("settings.self_conditioning", 0, InvalidFrameError),
+    ("settings.projection", 0, InvalidFrameError),
+    ("settings.projection", 3, InvalidFrameError),
+    ("settings.halt_patience", 2**16, InvalidFrameError),
+    ("settings.halt_margin", 0.5, InvalidFrameError),
     ("settings.budget_ms", 0, InvalidFrameError),
     ("settings.budget_ms", 600_001, LimitExceededError),
     ("simplex.k", 0.0, InvalidFrameError),
@@ -426,6 +455,16 @@ def test_wrong_opens(path: str, value: Any, error: type[CollaborationError]) -> 
     with pytest.raises(error) as caught:
         client_frame_from_proto(message, limits=replace(LIMITS, max_weight=0.5), opened=None)
     assert type(caught.value) is error
+
+
+@pytest.mark.parametrize("margin", [-0.1, 1000.5, float("nan"), float("inf")])
+def test_wrong_margins(margin: float) -> None:
+    message = client_frame_to_proto(OPEN)
+    message.open.settings.halt_patience = 2
+    assert client_frame_from_proto(message, limits=LIMITS, opened=None)
+    message.open.settings.halt_margin = margin
+    with pytest.raises(InvalidFrameError, match="halt_margin"):
+        client_frame_from_proto(message, limits=LIMITS, opened=None)
 
 
 def test_an_unknown_process_is_refused() -> None:
@@ -571,7 +610,7 @@ def test_a_row_larger_than_a_message_is_refused() -> None:
         (0, 0, "simplex.h", 1, "state.h"),
         (0, 1, "simplex.h", 0, "state.h"),
         (0, 1, "simplex.h", 17, "state.h"),
-        (0, 1, "simplex.h", 2, "bytes"),
+        (0, 1, "simplex.h", 2, "state.h"),
         (0, 1, "simplex.ids", shorts(1, 2, 3, 4, 300), "below"),
         (0, 1, "simplex.ids", shorts(1, 2, 3, 4, 65535), "below"),
         (0, 1, "decided", b"", "decided"),
@@ -597,7 +636,7 @@ def test_wrong_steps(block: int, step: int, name: str, value: Any, match: str) -
 def test_wrong_multi_hot_rows(row: list[int]) -> None:
     estimate = np.array([[1, 2]] * (POSITIONS - 1) + [row])
     with pytest.raises(InvalidFrameError, match=r"state\.ids"):
-        down(Step(0, 1, estimate, decided=np.ones(POSITIONS, np.uint8)))
+        down(Step(0, 1, estimate, decided=np.ones(POSITIONS, np.uint8)), MULTI_HOT)
 
 
 @pytest.mark.parametrize(
@@ -787,7 +826,7 @@ def test_damaged_server_frames_are_read_or_refused(data: st.DataObject, case: An
 
 
 def test_huge_counts_are_refused_before_allocation() -> None:
-    large = agreed(block_length=4096, max_tokens=4096)
+    large = agreed(block_length=4096, max_tokens=4096, projection=Projection.MULTI_HOT)
     opened = replace(large, vocabulary_size=2**20, limits=Limits(max_entries=65535))
     topk = pb.Contribution(codec=pb.CODEC_TOPK, chunk_count=1, rows=4096)
     topk.counts = shorts(*[65535] * 4096)
@@ -827,6 +866,7 @@ def test_ids_take_the_smallest_width() -> None:
         (Codec, wire_contribution.CODECS, pb.Codec),
         (NoiseKind, wire_terms._NOISE_FORMS, pb.NoiseForm),
         (SelfConditioning, wire_terms._SELF_CONDITIONINGS, pb.SelfConditioning),
+        (Projection, wire_terms._PROJECTIONS, pb.Projection),
         (FinishReason, wire._FINISH_REASONS, pb.FinishReason),
     ],
 )

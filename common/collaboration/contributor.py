@@ -12,6 +12,7 @@ from common.diffusion import conditioning
 from common.diffusion.denoise import Predict
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.predict import predict
+from common.diffusion.signal import FusedSignal
 from common.diffusion.simplex import Bag, SimplexState
 from common.diffusion.terms import SelfConditioning
 from common.errors import BadDataError, UsageError
@@ -52,7 +53,7 @@ class Contributor:
 
         Raises:
             UsageError: a contrast without a context.
-            BadDataError: prompt, context and the longest answer do not fit the model
+            BadDataError: prompt, context, suffix and the longest answer do not fit the model
                 together.
         """
         if voicing.contrast and not context:
@@ -72,34 +73,46 @@ class Contributor:
         need = len(private) + answer_length + len(self._suffix)
         if need > model.config.max_positions:
             raise BadDataError(
-                f"expected prompt, context and answer to fit David's {model.config.max_positions} "
-                f"positions, got {need}",
-                remedy="Shorten the context or the prompt, or lower --max-tokens",
+                f"expected prompt, context, suffix and answer to fit David's "
+                f"{model.config.max_positions} positions, got {need}",
+                remedy="Shorten the context or the other texts, or lower --max-tokens",
             )
         self._finished: tuple[int, ...] = ()
         self._conditions: list[Bag | None] = [None] * len(self._prefixes)
         self._answered: tuple[int, int] | None = None
 
-    def contribute(self, state: SimplexState, finished: np.ndarray) -> Contribution:
-        """The contribution to a step; `finished` (block_length,) int64 is the block just ended,
-        else empty.
+    def contribute(
+        self, state: SimplexState, finished: np.ndarray, signal: FusedSignal | None = None
+    ) -> Contribution:
+        """The contribution to a step.
+
+        Args:
+            state: the state to look at.
+            finished: (block_length,) int64, the block just ended, else empty.
+            signal: what all models condition on, with the self-conditioning fused; None at step 0.
         """
         self._finished = (*self._finished, *finished.tolist())
-        if self._answered != (state.block, state.step - 1):
-            self._conditions = [None] * len(self._prefixes)
         if self._conditioning is SelfConditioning.ESTIMATE:
             self._conditions = [self._from_state(state)] * len(self._prefixes)
+        elif self._conditioning is SelfConditioning.FUSED:
+            condition = None if signal is None else conditioning.from_signal(signal)
+            self._conditions = [condition] * len(self._prefixes)
+        elif self._answered != (state.block, state.step - 1):
+            self._conditions = [None] * len(self._prefixes)
         passes = [self._predict(state, i) for i in range(len(self._prefixes))]
         self._answered = (state.block, state.step)
-        a = self._voicing.contrast
-        rows = (1 + a) * passes[0] - a * passes[1] if a else passes[0]
         return encode(
-            rows,
+            self._combine(passes),
             block=state.block,
             step=state.step,
             codec=self._voicing.codec,
             entries=self._voicing.entries,
         )
+
+    def _combine(self, passes: list[Tensor]) -> Tensor:
+        """One row of logits for each position, from those with the context and without it."""
+        a = self._voicing.contrast
+        return (1 + a) * passes[0] - a * passes[1] if a else passes[0]
 
     def _predict(self, state: SimplexState, branch: int) -> Tensor:
         empty = np.empty(0, np.int64)

@@ -11,14 +11,23 @@ from common.collaboration.fusion import Voice, fuse
 from common.diffusion.denoise import Plan, Predict, Result, denoise
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.predict import predict
+from common.diffusion.signal import FusedSignal
 from common.diffusion.simplex import SimplexState
 
 
 class Contributes(Protocol):
     """Whatever answers steps: `Contributor`, or one of your own."""
 
-    def contribute(self, state: SimplexState, finished: np.ndarray) -> Contribution:
-        """Answer a step; `finished` (block_length,) int64 is the block just ended, or empty."""
+    def contribute(
+        self, state: SimplexState, finished: np.ndarray, signal: FusedSignal | None
+    ) -> Contribution:
+        """Answer a step.
+
+        Args:
+            state: the state to look at.
+            finished: (block_length,) int64, the block just ended, or empty.
+            signal: what to condition on, with the self-conditioning fused; else None.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,9 @@ def run_local(
                     Voice(
                         name,
                         david.weight,
-                        david.contributor.contribute(request.state, request.finished),
+                        david.contributor.contribute(
+                            request.state, request.finished, request.signal
+                        ),
                     )
                     for name, david in davids.items()
                 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from common.diffusion.denoise import Plan
-from common.diffusion.terms import SelfConditioning
+from common.diffusion.halting import HaltRule
+from common.diffusion.terms import Projection, SelfConditioning
 from common.errors import BadDataError
 
 if TYPE_CHECKING:
@@ -45,6 +46,18 @@ class Terms(Protocol):
         """What the models condition on beside the state."""
 
     @property
+    def projection(self) -> Projection:
+        """How scores become the estimate of the next state."""
+
+    @property
+    def halt_patience(self) -> int:
+        """Unchanged steps in a row after which a block ends early; 0 is never."""
+
+    @property
+    def halt_margin(self) -> float:
+        """Least lead of each best candidate for that, in logits."""
+
+    @property
     def blocks(self) -> int:
         """Blocks of the longest answer."""
 
@@ -82,7 +95,7 @@ def plan_for(
         raise BadDataError(
             f"prompt, answer and suffix: expected to fit the large model's {config.max_positions} "
             f"positions, got {len(prefix)} + {answer} + {len(after)}",
-            remedy="Shorten the prompt, or ask for a shorter answer",
+            remedy="Shorten the texts, or ask for a shorter answer",
         )
     return Plan(
         prefix=prefix,
@@ -96,4 +109,6 @@ def plan_for(
         end=vocabulary.end,
         forbidden=vocabulary.forbidden,
         self_conditioning=terms.self_conditioning,
+        projection=terms.projection,
+        halting=HaltRule(terms.halt_patience, terms.halt_margin),
     )

@@ -2,9 +2,12 @@
 ICLR 2023).
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from common.diffusion.projection import Candidates
+from common.diffusion.signal import FusedSignal
 from common.diffusion.simplex import Bag
 
 TOP = 32
@@ -38,6 +41,42 @@ def from_estimate(estimate: Tensor) -> Bag:
     present = (estimate >= 0).float()
     weights = present / present.sum(-1, keepdim=True).clamp(min=1)
     return Bag(ids=estimate.clamp(min=0), weights=weights, rest=torch.zeros_like(weights[..., 0]))
+
+
+def fused_signal(best: Candidates) -> FusedSignal:
+    """What a session with the self-conditioning fused sends: the softmax at temperature 1 over the
+    candidates of the session's own temperature and min_p, its top 32, rounded to fp16.
+
+    These are the candidates that the projection draws from, since nothing after fusion may depend
+    on any other id: where a position has one (always at temperature 0, but for ties), the signal
+    is that id with probability 1. Mass of candidates beyond the top is what the row's sum lacks.
+
+    Args:
+        best: the candidates of one session, batch 1, at least 32 of each position where there are
+            so many.
+    """
+    ids, scores = best.ids[0, :, :TOP].cpu(), best.scores[0, :, :TOP]
+    probabilities = (scores - best.log_mass[0].unsqueeze(-1)).exp().half()
+    return FusedSignal(_filled(ids).numpy(), probabilities.cpu().numpy())
+
+
+def _filled(ids: Tensor) -> Tensor:
+    """Rows (positions, n) with other ids in the place of -1: the lowest ones that a row lacks."""
+    low = torch.arange(ids.shape[-1])
+    taken = (ids.unsqueeze(-1) == low).any(-2)
+    free = taken.sort(dim=-1, stable=True).indices
+    missing = ids < 0
+    rank = (missing.cumsum(-1) - 1).clamp(min=0)
+    return torch.where(missing, free.gather(-1, rank), ids)
+
+
+def from_signal(signal: FusedSignal) -> Bag:
+    """The signal as every model reads it, batch 1: the rounded probabilities in fp32, and what they
+    lack to 1 on the mean embedding.
+    """
+    weights = torch.from_numpy(signal.probabilities.astype(np.float32)).unsqueeze(0)
+    rest = (1 - weights.sum(-1)).clamp(min=0)
+    return Bag(ids=torch.from_numpy(signal.ids).unsqueeze(0), weights=weights, rest=rest)
 
 
 def stack(bags: list[Bag]) -> Bag:

@@ -8,8 +8,8 @@ Sources: SSD-LM section 3.4 and Algorithm 2 (re-noising, block by block), SSD-2 
 projection after fusion).
 """
 
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,18 @@ import torch
 from torch import Tensor
 
 from common.diffusion import conditioning
+from common.diffusion.halting import HaltRule, Standstill, counted, follow, halts
 from common.diffusion.philox import Stream
-from common.diffusion.projection import deciders, greedy, project
+from common.diffusion.projection import (
+    Candidates,
+    best_candidates,
+    deciders,
+    greedy,
+    project,
+)
+from common.diffusion.signal import FusedSignal
 from common.diffusion.simplex import Bag, SimplexState
-from common.diffusion.terms import FinishReason, SelfConditioning
+from common.diffusion.terms import MAX_HOT, FinishReason, Projection, SelfConditioning
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,11 @@ class Plan:
     forbidden: tuple[int, ...]
     """Ids that must not appear."""
     self_conditioning: SelfConditioning
-    """What the large model conditions on."""
+    """What the models condition on."""
+    projection: Projection = Projection.SAMPLE
+    """How scores become the next estimate; the answer is greedy in any case."""
+    halting: HaltRule = field(default_factory=HaltRule)
+    """When a block ends before its last step."""
 
     @property
     def blocks(self) -> int:
@@ -72,6 +84,8 @@ class Predict:
     """(block_length,) int64 ids of the block just ended at step 0 of a later block, else empty."""
     decided: np.ndarray
     """(block_length,) uint8 who decided the step before; empty at the first step."""
+    signal: FusedSignal | None = None
+    """What contributors condition on as well, with the self-conditioning fused; else None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +116,8 @@ class Result:
     block: int
     step: int
     """The last block and step."""
+    steps: int
+    """Steps that were run, in all blocks."""
     decided: np.ndarray
     """(block_length,) uint8 who decided the last block's tokens."""
 
@@ -118,11 +134,12 @@ def denoise(plan: Plan, fuse: Fuse) -> Requests:
     noised after it.
     """
     finished: tuple[int, ...] = ()
-    last = np.empty(0, np.int64)
-    decided = np.empty(0, np.uint8)
+    before = _Block()
+    steps = 0
     for block in range(plan.blocks):
-        ids, decided = yield from _denoise_block(plan, fuse, block, finished, last, decided)
-        last = ids
+        before = yield from _denoise_block(plan, fuse, block, finished, before)
+        steps += before.steps
+        ids = before.ids
         ended = np.flatnonzero(ids == plan.end)
         finished = (*finished, *(ids[: ended[0]] if len(ended) else ids).tolist())
         if len(ended) or len(finished) >= plan.max_tokens:
@@ -133,45 +150,93 @@ def denoise(plan: Plan, fuse: Fuse) -> Requests:
         else FinishReason.MAX_TOKENS
     )
     answer = np.array(finished[: plan.max_tokens], np.int64)
-    return Result(answer, reason, block, len(plan.times) - 1, decided)
+    return Result(answer, reason, block, before.steps - 1, steps, before.decided)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Block:
+    """A block that ended; by default the one before the first."""
+
+    ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    decided: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
+    steps: int = 0
 
 
 def _denoise_block(
-    plan: Plan,
-    fuse: Fuse,
-    block: int,
-    finished: Sequence[int],
-    last: np.ndarray,
-    decided: np.ndarray,
-) -> Generator[Predict | Collect, Any, tuple[np.ndarray, np.ndarray]]:
+    plan: Plan, fuse: Fuse, block: int, finished: tuple[int, ...], before: _Block
+) -> Generator[Predict | Collect, Any, _Block]:
     estimate = np.empty((plan.block_length, 0), np.int64)
+    decided = before.decided
     condition: Bag | None = None
+    signal: FusedSignal | None = None
+    still: Standstill | None = None
     for step, t in enumerate(plan.times):
-        state = SimplexState(plan.seed, block, step, t, estimate)
-        if plan.self_conditioning is SelfConditioning.ESTIMATE and step:
-            condition = conditioning.from_estimate(torch.from_numpy(estimate).unsqueeze(0))
         logits: Tensor = yield Predict(
-            state,
+            SimplexState(plan.seed, block, step, t, estimate),
             (*plan.prefix, *finished),
             plan.suffix,
             condition,
-            last if step == 0 else np.empty(0, np.int64),
+            before.ids if step == 0 else np.empty(0, np.int64),
             decided,
+            signal,
         )
         fused = fuse(logits, (yield Collect(block, step)))
-        if plan.self_conditioning is SelfConditioning.OWN:
-            condition = conditioning.from_logits(logits)
-        scores = fused.scores.clone()
-        scores[..., list(plan.forbidden)] = -torch.inf
-        if block == 0:
-            scores[..., 0, plan.end] = -torch.inf  # an answer has at least one token
-        final = step == len(plan.times) - 1
-        ids = greedy(scores) if final else _project(plan, scores, block, step)
-        decided = deciders(ids, logits.argmax(-1), fused.david_choice)[0].cpu().numpy()
-        estimate = ids[0].cpu().numpy().astype(np.int64)[:, None]
-    return estimate[:, 0], decided
+        scores = _allowed(plan, fused.scores, first=block == 0)
+        best = _best(plan, scores)
+        choice = greedy(scores)
+        ended = step == len(plan.times) - 1
+        if best is not None and plan.halting.patience:
+            choices = choice[0].cpu().numpy()
+            room = plan.max_tokens - len(finished)
+            still = follow(still, counted(choices, end=plan.end, room=room))
+            ended |= halts(plan.halting, still, best.leads()[0].cpu().numpy())
+        ids = choice.unsqueeze(-1) if ended else _project(plan, scores, best, block, step)
+        decided = deciders(ids[..., 0], logits.argmax(-1), fused.david_choice)[0].cpu().numpy()
+        estimate = ids[0].cpu().numpy()
+        if ended:
+            break
+        signal, condition = _told(plan, logits, best, estimate)
+    return _Block(estimate[:, 0], decided, step + 1)
 
 
-def _project(plan: Plan, scores: Tensor, block: int, step: int) -> Tensor:
+def _allowed(plan: Plan, scores: Tensor, *, first: bool) -> Tensor:
+    """Scores with -inf at ids that must not appear; `first` is whether this is the first block."""
+    scores = scores.clone()
+    scores[..., list(plan.forbidden)] = -torch.inf
+    if first:
+        scores[..., 0, plan.end] = -torch.inf  # an answer has at least one token
+    return scores
+
+
+def _best(plan: Plan, scores: Tensor) -> Candidates | None:
+    """The best candidates; None where nothing of the plan reads them."""
+    if (
+        plan.projection is Projection.SAMPLE
+        and plan.self_conditioning is not SelfConditioning.FUSED
+        and not plan.halting.patience
+    ):
+        return None
+    most = max(MAX_HOT, conditioning.TOP)
+    return best_candidates(scores, temperature=plan.temperature, min_p=plan.min_p, most=most)
+
+
+def _project(plan: Plan, scores: Tensor, best: Candidates | None, block: int, step: int) -> Tensor:
+    """The estimate, (1, block_length, h) int64."""
+    if best is not None and plan.projection is Projection.MULTI_HOT:
+        return best.ids[..., :MAX_HOT]
     stream = Stream([plan.seed], [block], [step], scores.device)
-    return project(scores, stream, temperature=plan.temperature, min_p=plan.min_p)
+    drawn = project(scores, stream, temperature=plan.temperature, min_p=plan.min_p)
+    return drawn.unsqueeze(-1)
+
+
+def _told(
+    plan: Plan, logits: Tensor, best: Candidates | None, estimate: np.ndarray
+) -> tuple[FusedSignal | None, Bag]:
+    """What contributors and the large model condition on at the next step."""
+    if plan.self_conditioning is SelfConditioning.OWN:
+        return None, conditioning.from_logits(logits)
+    if plan.self_conditioning is SelfConditioning.ESTIMATE:
+        return None, conditioning.from_estimate(torch.from_numpy(estimate).unsqueeze(0))
+    assert best is not None
+    signal = conditioning.fused_signal(best)
+    return signal, conditioning.from_signal(signal)

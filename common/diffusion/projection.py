@@ -5,6 +5,7 @@ id on ties. Sources: SSD-LM section 3.4 (projections), Nguyen et al. 2024 (min-p
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,6 +23,63 @@ def greedy(scores: Tensor) -> Tensor:
     return torch.where(scores == best, ids, scores.shape[-1]).amin(-1)
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The best candidates of each position."""
+
+    ids: Tensor
+    """(batch, positions, n) int64, the best first, on ties the lowest; -1 where there are fewer."""
+    scores: Tensor
+    """(batch, positions, n) fp32; -inf where there are fewer."""
+    log_mass: Tensor
+    """(batch, positions) fp32, logsumexp over all candidates of the position, listed or not."""
+
+    def leads(self) -> Tensor:
+        """(batch, positions) fp32, by how much the best candidate's score leads the second one's;
+        infinite where there is no second one.
+        """
+        if self.scores.shape[-1] == 1:
+            return torch.full_like(self.log_mass, torch.inf)
+        return self.scores[..., 0] - self.scores[..., 1]
+
+
+def best_candidates(scores: Tensor, *, temperature: float, min_p: float, most: int) -> Candidates:
+    """At most `most` candidates of each position, n of them where there are most.
+
+    Args:
+        scores: (batch, positions, V) fp32 fused scores, -inf at ids that must not appear.
+        temperature: T.
+        min_p: least probability of a candidate, as a share of the best one's; in (0, 1].
+        most: how many are kept: the best, of equal ones the lowest ids.
+    """
+    inside = _candidates(scores, temperature, min_p)
+    rows, positions, ids = inside.nonzero(as_tuple=True)
+    values = scores[rows, positions, ids]
+    place = rows * scores.shape[1] + positions
+    # Stable sorts: ids come in ascending order, and equal scores keep it.
+    order = values.sort(descending=True, stable=True).indices
+    order = order[place[order].sort(stable=True).indices]
+    place, ids, values = place[order], ids[order], values[order]
+    counts = inside.sum(-1).flatten()
+    rank = torch.arange(len(place), device=place.device) - (counts.cumsum(0) - counts)[place]
+    kept = rank < most
+    shape = (len(counts), min(most, int(counts.max())))
+    best = torch.full(shape, -1, device=ids.device)
+    best[place[kept], rank[kept]] = ids[kept]
+    top = scores.new_full(shape, -torch.inf)
+    top[place[kept], rank[kept]] = values[kept]
+    return Candidates(
+        ids=best.view(*scores.shape[:2], -1),
+        scores=top.view(*scores.shape[:2], -1),
+        log_mass=scores.masked_fill(~inside, -torch.inf).logsumexp(-1),
+    )
+
+
+def _candidates(scores: Tensor, temperature: float, min_p: float) -> Tensor:
+    """(batch, positions, V) bool: the set A of each position."""
+    return scores >= scores.amax(-1, keepdim=True) + temperature * math.log(min_p)
+
+
 def project(scores: Tensor, stream: Stream, *, temperature: float, min_p: float) -> Tensor:
     """Greedy at temperature 0, else one draw from the candidates.
 
@@ -37,8 +95,7 @@ def project(scores: Tensor, stream: Stream, *, temperature: float, min_p: float)
     """
     if temperature == 0 or min_p == 1:
         return greedy(scores)
-    cut = scores.amax(-1, keepdim=True) + temperature * math.log(min_p)
-    rows, positions, ids = (scores >= cut).nonzero(as_tuple=True)
+    rows, positions, ids = _candidates(scores, temperature, min_p).nonzero(as_tuple=True)
     words = stream.words_at(Purpose.GUMBEL, rows, positions, ids)
     gumbel = -(-uniform(words).log()).log()
     keys = scores[rows, positions, ids].double() / temperature + gumbel

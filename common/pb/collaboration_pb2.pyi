@@ -39,6 +39,12 @@ class SelfConditioning(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SELF_CONDITIONING_ESTIMATE: _ClassVar[SelfConditioning]
     SELF_CONDITIONING_FUSED: _ClassVar[SelfConditioning]
 
+class Projection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PROJECTION_UNSPECIFIED: _ClassVar[Projection]
+    PROJECTION_SAMPLE: _ClassVar[Projection]
+    PROJECTION_MULTI_HOT: _ClassVar[Projection]
+
 class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FINISH_REASON_UNSPECIFIED: _ClassVar[FinishReason]
@@ -63,6 +69,9 @@ SELF_CONDITIONING_UNSPECIFIED: SelfConditioning
 SELF_CONDITIONING_OWN: SelfConditioning
 SELF_CONDITIONING_ESTIMATE: SelfConditioning
 SELF_CONDITIONING_FUSED: SelfConditioning
+PROJECTION_UNSPECIFIED: Projection
+PROJECTION_SAMPLE: Projection
+PROJECTION_MULTI_HOT: Projection
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_END_TOKEN: FinishReason
 FINISH_REASON_MAX_TOKENS: FinishReason
@@ -140,7 +149,7 @@ class SimplexProcess(_message.Message):
     def __init__(self, k: _Optional[float] = ..., schedule: _Optional[str] = ..., noise_form: _Optional[_Union[NoiseForm, str]] = ..., extremes_draws: _Optional[int] = ..., extremes_rows: _Optional[int] = ...) -> None: ...
 
 class Settings(_message.Message):
-    __slots__ = ("block_length", "steps", "max_tokens", "temperature", "min_p", "seed", "weight", "late_rule", "codec", "self_conditioning", "budget_ms")
+    __slots__ = ("block_length", "steps", "max_tokens", "temperature", "min_p", "seed", "weight", "late_rule", "codec", "self_conditioning", "budget_ms", "projection", "halt_patience", "halt_margin")
     BLOCK_LENGTH_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +161,9 @@ class Settings(_message.Message):
     CODEC_FIELD_NUMBER: _ClassVar[int]
     SELF_CONDITIONING_FIELD_NUMBER: _ClassVar[int]
     BUDGET_MS_FIELD_NUMBER: _ClassVar[int]
+    PROJECTION_FIELD_NUMBER: _ClassVar[int]
+    HALT_PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    HALT_MARGIN_FIELD_NUMBER: _ClassVar[int]
     block_length: int
     steps: int
     max_tokens: int
@@ -163,7 +175,10 @@ class Settings(_message.Message):
     codec: Codec
     self_conditioning: SelfConditioning
     budget_ms: int
-    def __init__(self, block_length: _Optional[int] = ..., steps: _Optional[int] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., min_p: _Optional[float] = ..., seed: _Optional[int] = ..., weight: _Optional[float] = ..., late_rule: _Optional[_Union[LateRule, str]] = ..., codec: _Optional[_Union[Codec, str]] = ..., self_conditioning: _Optional[_Union[SelfConditioning, str]] = ..., budget_ms: _Optional[int] = ...) -> None: ...
+    projection: Projection
+    halt_patience: int
+    halt_margin: float
+    def __init__(self, block_length: _Optional[int] = ..., steps: _Optional[int] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., min_p: _Optional[float] = ..., seed: _Optional[int] = ..., weight: _Optional[float] = ..., late_rule: _Optional[_Union[LateRule, str]] = ..., codec: _Optional[_Union[Codec, str]] = ..., self_conditioning: _Optional[_Union[SelfConditioning, str]] = ..., budget_ms: _Optional[int] = ..., projection: _Optional[_Union[Projection, str]] = ..., halt_patience: _Optional[int] = ..., halt_margin: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_message_bytes", "max_prompt_bytes", "max_block_length", "max_steps", "max_tokens", "max_weight", "max_entries", "max_budget_ms", "max_ask_ids_per_position", "max_ask_ids")

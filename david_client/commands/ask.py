@@ -9,10 +9,18 @@ from david_client.commands import options as o
 
 if TYPE_CHECKING:
     from david_client.asking import Reply
+    from david_client.infilling import Filled
+    from david_client.view import View
 
 
 def ask(
-    prompt: Annotated[str, typer.Argument(help="The question; - reads standard input.")],
+    prompt: Annotated[
+        str,
+        typer.Argument(
+            help="The question, or a text with gaps, [[...]] or [[...12]] for at most 12 tokens; "
+            "- reads standard input."
+        ),
+    ],
     goliath: o.Goliath = None,
     insecure: o.Insecure = None,
     tls_cert: o.TlsCert = None,
@@ -22,6 +30,12 @@ def ask(
     context: Annotated[
         Path | None, typer.Option(help="Private text file; only David reads it (default: none).")
     ] = None,
+    suffix: Annotated[
+        str | None, typer.Option(help="Public text that the answer leads into (default: none).")
+    ] = None,
+    literal: Annotated[
+        bool, typer.Option("--literal", help="Read [[...]] in the prompt as text, not as a gap.")
+    ] = False,
     weight: Annotated[float | None, typer.Option(help="David's share, 0 to 1 (default: 0.75).")] = (
         None
     ),
@@ -41,6 +55,22 @@ def ask(
     min_p: Annotated[
         float | None, typer.Option(help="Least share of the best candidate (default: 0.05).")
     ] = None,
+    projection: Annotated[
+        str | None,
+        typer.Option(help="Next state from one sample or multi-hot candidates (default: sample)."),
+    ] = None,
+    self_conditioning: Annotated[
+        str | None,
+        typer.Option(help="Models condition on own, estimate or fused (default: Goliath's)."),
+    ] = None,
+    halt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATIENCE[:MARGIN]",
+            help="End a block after so many unchanged steps, each best token leading by so many "
+            "logits (default: never).",
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of all noise (default: drawn, and told).")
     ] = None,
@@ -55,6 +85,10 @@ def ask(
     ] = None,
     timeout: Annotated[
         float | None, typer.Option(help="Seconds for the whole session (default: 600).")
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="New file for every step as JSON lines, see david show (default: none)."),
     ] = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
@@ -79,6 +113,9 @@ def ask(
         "max_tokens": max_tokens,
         "temperature": temperature,
         "min_p": min_p,
+        "projection": projection,
+        "self_conditioning": self_conditioning,
+        "halt": halt,
         "seed": seed,
         "late": late,
         "codec": codec,
@@ -92,37 +129,51 @@ def ask(
     from common.config import load
     from common.interrupt import interruptible
     from common.logs import start_log
+    from david_client.gaps import Gapped, check_beginning, split_gaps
     from david_client.settings import DavidSettings
-    from david_client.texts import read_context, read_prompt
+    from david_client.texts import read_context, read_prompt, read_suffix
+    from david_client.trace import open_trace
     from david_client.view import View
 
     with interruptible():
         settings = load(DavidSettings, program="david", given=given, file=config)
         start_log(form=settings.log_format, verbose=verbose)
         question = read_prompt(prompt)
+        after = read_suffix(suffix)
+        gapped = Gapped((question,)) if literal else split_gaps(question)
+        check_beginning(gapped)
         private = "" if context is None else read_context(context)
-        with View(wanted=not json) as view:
+        with open_trace(trace) as writer, View(wanted=not json, trace=writer) as view:
             view.say("waking the models ...")
-            from david_client.conversation import converse
+            if gapped.gaps:
+                from david_client.infilling import infill
 
-            reply = converse(settings, question, private, view)
-        _tell(reply, as_json=json)
+                reply: Reply | Filled = infill(settings, gapped, after, private, view)
+            else:
+                from david_client.conversation import converse
+
+                reply = converse(settings, question, private, view, suffix=after)
+        _tell(reply, view, as_json=json)
 
 
-def _tell(reply: "Reply", *, as_json: bool) -> None:
+def _tell(reply: "Reply | Filled", view: "View", *, as_json: bool) -> None:
     """The answer alone on stdout; what it took on stderr.
 
     Raises:
         DrainingError: the answer is unfinished, since the server is shutting down.
     """
-    from common.console import note, print_json, print_text
+    from common.console import note, print_json, print_parts
     from common.diffusion.terms import FinishReason
     from common.errors import DrainingError
+    from david_client.infilling import Filled
 
     if as_json:
         print_json(reply.record())
     else:
-        print_text(reply.text)
+        if isinstance(reply, Filled):
+            print_parts(reply.parts)
+        else:
+            view.print_answer(reply.text)
         note(
             f"seed {reply.settings.seed}, {reply.steps_run} steps, {reply.david_steps} with David, "
             f"{reply.seconds:.1f} s, {reply.bytes_up} bytes up, {reply.bytes_down} down"
