@@ -8,13 +8,15 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import platformdirs
 
 from common.errors import BadModelError, UsageError, VocabularyMismatchError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from common.diffusion.model import SimplexDiffusionLM
     from common.vocabulary import Vocabulary
 
@@ -24,6 +26,17 @@ DEFAULT_DAVID = "david-recipes"
 WEIGHTS = "model.safetensors"
 MODEL_TYPE = "simplex_diffusion"
 INDEX = "model.safetensors.index.json"
+GUIDE_TYPE = "simplex_classifier"
+
+_REMEDIES = {
+    (MODEL_TYPE, GUIDE_TYPE): "This is a guide: give it as --guide, beside a language model",
+    (MODEL_TYPE, None): "Only models trained by this project fit; see `goliath train --help`",
+    (GUIDE_TYPE, MODEL_TYPE): "This is a language model; `david train-guide` makes a guide from it",
+    (GUIDE_TYPE, None): "Only guides trained by this project fit; see `david train-guide --help`",
+}
+"""What to do, by the type that was wanted and the one that came; None for any other."""
+
+_Model = TypeVar("_Model", bound="PreTrainedModel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +113,29 @@ def load(
         VocabularyMismatchError: the folder's tokenizer is not the one that the model was
             trained with.
     """
+    from common.diffusion.model import SimplexDiffusionLM
+
+    return load_as(SimplexDiffusionLM, name, device=device, dtype=dtype)
+
+
+def load_as(
+    kind: type[_Model], name: str, *, device: str = "cpu", dtype: str = "float32"
+) -> tuple[_Model, Vocabulary]:
+    """A model of one of this project's kinds and its vocabulary; else as `load`."""
     import torch
     from transformers.utils import logging
 
-    from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
     from common.vocabulary import Vocabulary
 
     found = find(name)
-    _check_files(found.folder)
+    config_class: Any = kind.config_class
+    _check_files(found.folder, config_class.model_type)
     logging.disable_progress_bar()  # a bar on stderr says nothing about files of a few megabytes
     logging.set_verbosity_error()  # its report of missing weights is what _check_loaded raises
     vocabulary = Vocabulary.load(found.folder)
     try:
-        config = SimplexDiffusionConfig.from_pretrained(found.folder)
-        loaded: Any = SimplexDiffusionLM.from_pretrained(
+        config = config_class.from_pretrained(found.folder)
+        loaded: Any = kind.from_pretrained(
             found.folder,
             config=config,
             dtype=getattr(torch, dtype),
@@ -127,7 +149,7 @@ def load(
             f"the model in {found.folder} cannot be read: {error}",
             remedy="Copy the folder again, or train it anew",
         ) from error
-    model: SimplexDiffusionLM = loaded[0]
+    model: _Model = loaded[0]
     _check_loaded(found.folder, loaded[1])
     if config.fingerprint != vocabulary.fingerprint.hex():
         raise VocabularyMismatchError(
@@ -137,7 +159,7 @@ def load(
     return placed(model, device).eval(), vocabulary
 
 
-def placed(model: SimplexDiffusionLM, device: str) -> SimplexDiffusionLM:
+def placed(model: _Model, device: str) -> _Model:
     """The model on a torch device.
 
     Raises:
@@ -162,7 +184,7 @@ def is_simplex_model(folder: Path) -> bool:
     return bool(kind == MODEL_TYPE)
 
 
-def _check_files(folder: Path) -> None:
+def _check_files(folder: Path, wanted: str) -> None:
     if not (folder / "config.json").is_file():
         raise BadModelError(
             f"expected config.json in {folder}; found none",
@@ -174,10 +196,11 @@ def _check_files(folder: Path) -> None:
         raise BadModelError(
             f"{folder / 'config.json'} is not JSON: {error}", remedy="Copy the folder again"
         ) from error
-    if kind != MODEL_TYPE:
+    if kind != wanted:
+        known = kind if kind in (MODEL_TYPE, GUIDE_TYPE) else None
         raise BadModelError(
-            f"expected a model of type {MODEL_TYPE!r} in {folder}, got {kind!r}",
-            remedy="Only models trained by this project fit; see `goliath train --help`",
+            f"expected a model of type {wanted!r} in {folder}, got {kind!r}",
+            remedy=_REMEDIES[wanted, known],
         )
     if not (folder / WEIGHTS).is_file() and not (folder / INDEX).is_file():
         pickled = [

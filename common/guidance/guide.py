@@ -1,0 +1,67 @@
+"""Classifier-guided control: a seam round whatever predicts the large model's logits.
+
+logits <- logits + strength * d log f(label | softmax(logits)) / d logits, one gradient step for
+each denoising step, before fusion and projection (SSD-LM, section 3.5). What follows, such as the
+self-conditioning with the own prediction, sees the guided logits (so does TESS 2).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from common.diffusion.denoise import Predict
+from common.guidance.classifier import SimplexClassifier
+
+Predictor = Callable[[Sequence[Predict]], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """A classifier at work."""
+
+    classifier: SimplexClassifier
+    """In eval mode, on the large model's device, of its vocabulary."""
+    label: int
+    """Index of the label to steer towards."""
+    strength: float
+    """Factor of the gradient, at least 0. Unlike in the published code it means the same for every
+    batch size: there the gradient is that of the batch's mean.
+    """
+
+
+def guided(predictor: Predictor, guide: Guide | None) -> Predictor:
+    """The predictor with its logits pushed towards the guide's label.
+
+    Without a guide, or at strength 0, it is the predictor itself: the same bits.
+    """
+    if guide is None or guide.strength == 0:
+        return predictor
+
+    def predict_guided(requests: Sequence[Predict]) -> Tensor:
+        logits = predictor(requests)
+        return logits + guide.strength * label_gradient(guide.classifier, logits, guide.label)
+
+    return predict_guided
+
+
+def label_gradient(classifier: SimplexClassifier, logits: Tensor, label: int) -> Tensor:
+    """The gradient d log f(label | softmax(logits)) / d logits, fp32 of the logits' shape.
+
+    Each row's is its own.
+
+    Exact over the whole vocabulary: the two products with the table cost as much as two of the
+    large model's output layers, and choosing a top n for a shorter sum would cost no less.
+
+    Args:
+        classifier: reads (batch, positions, V) probabilities.
+        logits: (batch, positions, V) fp32, also those made in inference mode.
+        label: index of the label.
+    """
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        # Tensors of inference mode can take no part in a graph; their copies can.
+        free = logits.detach().clone().requires_grad_()
+        scores = classifier(free.softmax(-1)).logits.log_softmax(-1)
+        (gradient,) = torch.autograd.grad(scores[:, label].sum(), free)
+    return gradient

@@ -1,0 +1,149 @@
+"""A guide's training run from files to a model folder, which appears complete or not at all."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from common import models
+from common.errors import UsageError
+from common.guidance.classifier import SimplexClassifier
+from common.guidance.texts import check_labels, read_texts
+from common.guidance.training import DOUBTS, GuideTrainer, GuideTraining
+from common.training.export import SUMMARY
+from common.vocabulary import Vocabulary
+
+Report = Callable[[int, float], None]
+"""Takes the number of steps done and the last one's loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuideRun:
+    """What to train on, from what, into where."""
+
+    data: Path
+    """JSONL file of {"text", "label"}."""
+    held_out: Path
+    """Such a file for the accuracy; never trained on."""
+    start: str
+    """Model of this project, name or folder: its encoder, embeddings and vocabulary are used."""
+    out: Path
+    """Folder of the guide; must not be there yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedGuide:
+    """What came of a run."""
+
+    folder: Path
+    labels: tuple[str, ...]
+    texts: int
+    held_out_texts: int
+    accuracy: dict[float, float]
+    """Held-out accuracy by doubt, each label counting alike; none comes first."""
+    seconds: float
+
+    def record(self) -> dict[str, Any]:
+        """The result as a JSON object."""
+        sure, *doubted = self.accuracy.items()
+        return {
+            "model": str(self.folder),
+            "labels": list(self.labels),
+            "texts": self.texts,
+            "held_out_texts": self.held_out_texts,
+            "held_out_accuracy": round(sure[1], 4),
+            "held_out_accuracy_by_doubt": {f"{d:g}": round(share, 4) for d, share in doubted},
+            "chance": round(1 / len(self.labels), 4),
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def train_guide(
+    run: GuideRun,
+    config: GuideTraining,
+    *,
+    device: str = "cpu",
+    report: Report = lambda _step, _loss: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> TrainedGuide:
+    """Train a guide to the end; whatever interrupts it leaves nothing behind.
+
+    Raises:
+        UsageError: the folder is there already, or cannot be made.
+        BadDataError: a data file cannot be used.
+        BadModelError: the start cannot be loaded.
+    """
+    began = clock()
+    with _appearing(run.out) as folder:
+        model, vocabulary = models.load(run.start, device=device)
+        texts, held_out = read_texts(run.data, vocabulary), read_texts(run.held_out, vocabulary)
+        check_labels(texts, held_out)
+        trainer = GuideTrainer(model, vocabulary, texts, config)
+        # Gradients of sure answers underflow, and arithmetic on denormals is ten times slower.
+        torch.set_flush_denormal(True)
+        try:
+            while trainer.steps_done < config.steps:
+                loss = trainer.step()
+                report(trainer.steps_done, loss)
+            accuracy = {doubt: trainer.accuracy(held_out, doubt=doubt) for doubt in DOUBTS}
+        finally:
+            torch.set_flush_denormal(False)
+        done = TrainedGuide(
+            folder=run.out,
+            labels=tuple(trainer.labels),
+            texts=len(texts),
+            held_out_texts=len(held_out),
+            accuracy=accuracy,
+            seconds=clock() - began,
+        )
+        _save(trainer.classifier, vocabulary, folder)
+        summary = done.record() | {
+            "data": run.data.name,
+            "held_out": run.held_out.name,
+            "start": models.find(run.start).name,
+            "config": asdict(config),
+        }
+        del summary["model"]
+        (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    return done
+
+
+def _save(classifier: SimplexClassifier, vocabulary: Vocabulary, folder: Path) -> None:
+    """What `save_pretrained` writes, without its bar on stderr."""
+    classifier.config.architectures = [type(classifier).__name__]
+    classifier.config.dtype = "float32"
+    classifier.config.save_pretrained(folder)
+    tensors = {n: t.detach().cpu().contiguous() for n, t in classifier.state_dict().items()}
+    save_file(tensors, folder / models.WEIGHTS, metadata={"format": "pt"})
+    (folder / models.WEIGHTS).chmod(0o644)  # safetensors leaves it to the owner alone
+    vocabulary.save(folder)
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes it when all went well, and goes when not."""
+    if out.exists():
+        raise UsageError(
+            f"{out} is there already", remedy="Give --out a new folder, or delete this one"
+        )
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write into {out.parent}: {error.strerror}", remedy="Give --out another folder"
+        ) from error
+    try:
+        yield partial
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
