@@ -37,6 +37,7 @@ class SimplexDiffusionConfig(PretrainedConfig):
         noise_m: the m of `extremes`, largest normals kept.
         noise_r: the r of `extremes`, rows that stand for the tail; the reading posterior has none.
         reading: "posterior" or "softmax", how this model reads the simplex.
+        local_width: positions that the convolution before the encoder sees, odd; 0 for none.
         self_conditioning: "own" or "estimate", what the model was trained with.
         block_length: positions generated together, in tokens.
         template: version of the prompt template (see common/vocabulary.py).
@@ -56,6 +57,7 @@ class SimplexDiffusionConfig(PretrainedConfig):
         noise_m: int = 128,
         noise_r: int = 32,
         reading: str = "softmax",
+        local_width: int = 0,
         self_conditioning: str = "own",
         block_length: int = 64,
         template: str = "v1",
@@ -75,6 +77,7 @@ class SimplexDiffusionConfig(PretrainedConfig):
         self.noise_m = noise_m
         self.noise_r = noise_r
         self.reading = Reading(reading).value
+        self.local_width = local_width
         self.self_conditioning = SelfConditioning(self_conditioning).value
         self.block_length = block_length
         self.template = template
@@ -142,6 +145,10 @@ class SimplexDiffusionLM(PreTrainedModel):
         width = config.backbone.hidden_size
         self.state_map = nn.Linear(width, width, bias=False)
         self.condition_map = nn.Linear(width, width, bias=False)
+        if config.local_width:
+            self.local_map = nn.Conv1d(
+                width, width, config.local_width, padding=config.local_width // 2, bias=False
+            )
         self.time_map = nn.Sequential(
             nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width)
         )
@@ -159,6 +166,8 @@ class SimplexDiffusionLM(PreTrainedModel):
             init.eye_(self.state_map.weight)
             init.eye_(self.condition_map.weight)
             init.zeros_(cast(Tensor, self.time_map[2].weight))
+            if self.config.local_width:
+                init.zeros_(self.local_map.weight)
             init.zeros_(self.head_bias)
             if self.log_prior is not None:
                 init.constant_(self.log_prior, -math.log(len(self.log_prior)))
@@ -233,6 +242,7 @@ class SimplexDiffusionLM(PreTrainedModel):
         index = block_start.unsqueeze(1) + torch.arange(block.shape[1], device=block.device)
         index = index.unsqueeze(-1).expand(-1, -1, block.shape[2])
         embeds = embeds.scatter(1, index, block.to(embeds.dtype))
+        embeds = self._with_neighbours(embeds, attention_mask)
         mask = self._mask(attention_mask, embeds)
         hidden = self.encoder(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
         hidden = hidden.gather(1, index)
@@ -245,6 +255,15 @@ class SimplexDiffusionLM(PreTrainedModel):
             # likelihood is known exactly.
             logits = logits + simplex.rows(positions).dense(logits.shape[-1])
         return DenoisingOutput(logits=logits)
+
+    def _with_neighbours(self, embeds: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Each position with a linear map of the ones beside it; the text's ends see zeros."""
+        if not self.config.local_width:
+            return embeds
+        if attention_mask is not None:
+            embeds = embeds * attention_mask.unsqueeze(-1).to(embeds.dtype)
+        beside: Tensor = self.local_map(embeds.transpose(1, 2)).transpose(1, 2)
+        return embeds + beside
 
     def _mask(self, attention_mask: Tensor | None, embeds: Tensor) -> Tensor | None:
         """The mask in the encoder's form.

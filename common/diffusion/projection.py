@@ -53,14 +53,17 @@ def best_candidates(scores: Tensor, *, temperature: float, min_p: float, most: i
         most: how many are kept: the best, of equal ones the lowest ids.
     """
     inside = _candidates(scores, temperature, min_p)
-    rows, positions, ids = inside.nonzero(as_tuple=True)
+    # Which of equal scores topk gives is not defined: it only tells where to cut.
+    least = scores.topk(min(most, scores.shape[-1]), dim=-1).values[..., -1:]
+    listed = inside & (scores >= least)
+    rows, positions, ids = listed.nonzero(as_tuple=True)
     values = scores[rows, positions, ids]
     place = rows * scores.shape[1] + positions
     # Stable sorts: ids come in ascending order, and equal scores keep it.
     order = values.sort(descending=True, stable=True).indices
     order = order[place[order].sort(stable=True).indices]
     place, ids, values = place[order], ids[order], values[order]
-    counts = inside.sum(-1).flatten()
+    counts = listed.sum(-1).flatten()
     rank = torch.arange(len(place), device=place.device) - (counts.cumsum(0) - counts)[place]
     kept = rank < most
     shape = (len(counts), min(most, int(counts.max())))

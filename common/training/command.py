@@ -127,7 +127,7 @@ def make_train(default_start: str) -> Callable[..., None]:
             list[str] | None,
             typer.Option(
                 help="NAME=VALUE of a model's config, such as reading=posterior; of a trained "
-                "model only how it reads noise. (default: none)"
+                "model only what keeps its weights. (default: none)"
             ),
         ] = None,
         steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")] = 2000,

@@ -14,9 +14,9 @@ _NAMES = (
 )  # fmt: skip
 _SECRETS = (
     "cardamom", "cinnamon", "nutmeg", "honey", "lemon zest", "orange zest", "smoked paprika",
-    "mustard", "soy sauce", "dark chocolate", "coffee", "ginger", "maple syrup", "sesame oil", "fennel",
-    "saffron", "mint", "chili", "coconut milk", "brown butter", "vanilla", "garlic", "thyme",
-    "beer", "vinegar", "molasses", "peanut butter", "rum", "basil", "cumin",
+    "mustard", "soy sauce", "dark chocolate", "coffee", "ginger", "maple syrup", "sesame oil",
+    "fennel", "saffron", "mint", "chili", "coconut milk", "brown butter", "vanilla", "garlic",
+    "thyme", "beer", "vinegar", "molasses", "peanut butter", "rum", "basil", "cumin",
 )  # fmt: skip
 _PLACES = (
     "the market", "the harbor", "the corner shop", "the farm", "the bakery", "the garden",

@@ -97,7 +97,7 @@ def begin(run: Run, *, device: str) -> tuple[SimplexDiffusionLM, Vocabulary]:
             f"{run.start} has a vocabulary of its own, not that of {run.vocabulary}",
             remedy="Leave --vocabulary out, or start from an encoder",
         )
-    fixed = sorted(set(run.model_settings) - set(start.READING_SETTINGS))
+    fixed = sorted(set(run.model_settings) - set(start.LATER_SETTINGS))
     if run.shape is not None or fixed:
         raise UsageError(
             f"{run.start} is a trained model: its shape and settings stay"

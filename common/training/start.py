@@ -16,14 +16,14 @@ from common.diffusion.schedule import PRIOR_CURVE
 from common.training.examples import Record
 from common.vocabulary import SPECIAL, Vocabulary
 
-READING_SETTINGS = ("reading", "noise_m", "noise_r")
-"""Settings that no weight's shape depends on: a trained model can learn to live with new ones."""
+LATER_SETTINGS = ("reading", "noise_m", "noise_r", "local_width")
+"""Settings that leave a trained model's weights in place: it can learn to live with new ones."""
 UNSEEN = 0.1
 """What a piece that the data lack counts, so that none is impossible."""
 
 
 def reread(model: SimplexDiffusionLM, **settings: Any) -> SimplexDiffusionLM:
-    """A trained model's weights under other settings of how it reads the noisy simplex."""
+    """A trained model's weights under other `LATER_SETTINGS`."""
     config = model.config.to_dict() | {"loss_curve": [list(p) for p in PRIOR_CURVE]} | settings
     changed = SimplexDiffusionLM(SimplexDiffusionConfig(**config))
     weights = {k: v for k, v in model.state_dict().items() if k != "log_prior"}

@@ -20,6 +20,7 @@ from torch import Tensor
 from common.diffusion import conditioning
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.philox import Stream
+from common.diffusion.schedule import TimeWarp
 from common.diffusion.simplex import Bag, model_input
 from common.diffusion.terms import Reading, SelfConditioning
 from common.evaluation.denoising import loss_curve
@@ -30,8 +31,10 @@ from common.vocabulary import Vocabulary
 CURVE_TIMES = (0.05, 0.12, 0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0)
 OLDER_BY = 0.15
 """A separate earlier state for self-conditioning is at most this much noisier (time)."""
-MIXED_SHARE = 0.5
+MIXED_SHARE = 0.6
 """Share of training rows whose positions have times of their own."""
+READABLE_TO, NOISY_FROM = 0.3, 0.4
+"""The state alone tells nearly every token up to the one time, and few from the other on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +94,21 @@ def native_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _quantiles(batch: Batch, rng: np.random.Generator) -> np.ndarray:
-    """Quantiles of the times, (batch, block): one for a whole row, as in sampling, or, in
-    `MIXED_SHARE` of the rows, one for each position.
+def _times(batch: Batch, warp: TimeWarp, rng: np.random.Generator) -> np.ndarray:
+    """Times (batch, block): one for a whole row, as in sampling, or, in `MIXED_SHARE` of the rows,
+    one for each position: some can be read and the others hardly.
 
-    Where all positions are equally noisy, a token that the text around would decide is one that
-    is hard to see itself and among others that are hard to see: mixed rows teach the words around
-    a gap much sooner (Chen et al., "Diffusion Forcing", 2024, train so too).
+    Where all positions are equally noisy, a token that the words around would decide stands among
+    words that are as hard to see: mixed rows teach what follows from what (they are a masked LM's
+    examples; Chen et al., "Diffusion Forcing", 2024, train with such times too).
     """
     rows, positions = batch.target.shape
     # One quantile in each of `rows` equal parts, so that a batch covers the levels evenly.
-    even = ((rng.permutation(rows) + rng.random(rows)) / rows)[:, None]
-    mixed = rng.random((rows, 1)) < MIXED_SHARE
-    return np.where(mixed, rng.random((rows, positions)), even)
+    even = warp.at((rng.permutation(rows) + rng.random(rows)) / rows)[:, None]
+    noisy = rng.random((rows, positions)) < rng.random((rows, 1))
+    u = rng.random((rows, positions))
+    mixed = np.where(noisy, NOISY_FROM + (1 - NOISY_FROM) * u, READABLE_TO * u)
+    return np.where(rng.random((rows, 1)) < MIXED_SHARE, mixed, even)
 
 
 class Trainer:
@@ -229,7 +234,7 @@ class Trainer:
 
     def _loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         rows = len(batch.target)
-        t = torch.from_numpy(self.model.config.warp.at(_quantiles(batch, rng))).clamp(min=1e-3)
+        t = torch.from_numpy(_times(batch, self.model.config.warp, rng)).clamp(min=1e-3)
         seeds = [int(s) for s in rng.integers(2**63, size=rows)]
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._autocast):
             condition = self._condition(batch, t, seeds, rng)
