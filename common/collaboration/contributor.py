@@ -8,6 +8,7 @@ from torch import Tensor
 
 from common.collaboration.codec import DEFAULT_ENTRIES, encode
 from common.collaboration.contribution import Codec, Contribution
+from common.collaboration.contrast import contrasted
 from common.diffusion import conditioning
 from common.diffusion.denoise import Predict
 from common.diffusion.model import SimplexDiffusionLM
@@ -24,9 +25,7 @@ class Voicing:
     """How a David speaks."""
 
     contrast: float = 0.0
-    """The factor a: (1 + a) * with_context - a * without_context. Needs a context; 0 skips the
-    second pass.
-    """
+    """The factor a of `contrasted`. Needs a context; 0 skips the second pass."""
     codec: Codec = Codec.TOPK
     entries: int = DEFAULT_ENTRIES
     """Entries of a row in the codec topk."""
@@ -112,7 +111,7 @@ class Contributor:
     def _combine(self, passes: list[Tensor]) -> Tensor:
         """One row of logits for each position, from those with the context and without it."""
         a = self._voicing.contrast
-        return (1 + a) * passes[0] - a * passes[1] if a else passes[0]
+        return contrasted(passes[0], passes[1], a) if a else passes[0]
 
     def _predict(self, state: SimplexState, branch: int) -> Tensor:
         empty = np.empty(0, np.int64)
