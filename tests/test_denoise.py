@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.collaboration.codec import encode
+from common.collaboration.contrast import contrasted
 from common.collaboration.contribution import Codec
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.engine import Engine
@@ -590,7 +591,7 @@ def test_a_fused_signal_is_all_that_a_contributor_conditions_on(model):
     # Both branches of a contrast read it.
     a = torch.tensor(told(2, context="add salt."), dtype=torch.float32)
     b = torch.tensor(told(2), dtype=torch.float32)
-    expected = (1.5 * a - 0.5 * b).view(BLOCK, SIZE)
+    expected = contrasted(a.view(BLOCK, SIZE), b.view(BLOCK, SIZE), 0.5)
     both = torch.tensor(told(2, context="add salt.", contrast=0.5), dtype=torch.float32)
     expected = expected - expected.amax(-1, keepdim=True)
     torch.testing.assert_close(both.view(BLOCK, SIZE), expected, atol=0.1, rtol=0.01)
@@ -626,11 +627,11 @@ def test_a_context_changes_the_vote_and_stays_out_of_the_prompt(model):
     assert not np.array_equal(rows_of(plain, state(0)), rows_of(private, state(0)))
 
 
-def test_contrast_is_the_published_sum(model):
+def test_contrast_compares_with_the_context_and_without(model):
     with_, without = contributor(model, context="add salt."), contributor(model)
     both = contributor(model, context="add salt.", contrast=0.5)
     a, b = (torch.tensor(rows_of(d, state(0)), dtype=torch.float32) for d in (with_, without))
-    expected = (1.5 * a - 0.5 * b).view(BLOCK, SIZE)
+    expected = contrasted(a.view(BLOCK, SIZE), b.view(BLOCK, SIZE), 0.5)
     expected = expected - expected.amax(-1, keepdim=True)
     result = torch.tensor(rows_of(both, state(0)), dtype=torch.float32).view(BLOCK, SIZE)
     torch.testing.assert_close(result, expected, atol=0.1, rtol=0.01)

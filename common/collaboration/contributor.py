@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from common.collaboration.codec import DEFAULT_ENTRIES, encode
-from common.collaboration.contribution import Codec, Contribution
 from common.collaboration.contrast import contrasted
+from common.collaboration.contribution import Codec, Contribution
 from common.diffusion import conditioning
 from common.diffusion.denoise import Predict
 from common.diffusion.model import SimplexDiffusionLM

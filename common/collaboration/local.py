@@ -1,5 +1,6 @@
 """The in-process driver: Goliath and its Davids in one process, through the codec of the wire."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from common.collaboration.contribution import Contribution
+from common.collaboration.engine import Predictor
 from common.collaboration.fusion import Voice, fuse
 from common.diffusion.denoise import Plan, Predict, Result, denoise
 from common.diffusion.model import SimplexDiffusionLM
@@ -43,10 +45,13 @@ def run_local(
     model: SimplexDiffusionLM,
     davids: Mapping[str, LocalDavid],
     on_step: Callable[[Predict], None] = lambda _: None,
+    *,
+    around: Callable[[Predictor], Predictor] = lambda predictor: predictor,
 ) -> Result:
     """Generate with the large model and the Davids, by contributor id; `on_step` sees each state as
-    it begins.
+    it begins, and `around` may put something round the model's predictions, such as a guide.
     """
+    predictor = around(functools.partial(predict, model))
     loop = denoise(plan, fuse)
     request = next(loop)
     voices: list[Voice] = []
@@ -64,7 +69,7 @@ def run_local(
                     )
                     for name, david in davids.items()
                 ]
-                request = loop.send(predict(model, [request]))
+                request = loop.send(predictor([request]))
             else:
                 request = loop.send(voices)
     except StopIteration as done:
