@@ -18,11 +18,13 @@ KEPT = 2
 METRICS = "metrics.jsonl"
 STATE = "training.json"
 OPTIMIZER = "optimizer.safetensors"
+AVERAGE = "average.safetensors"
 
 
 def save(
     folder: Path,
     model: SimplexDiffusionLM,
+    averaged: SimplexDiffusionLM,
     optimizer: torch.optim.Optimizer,
     vocabulary: Vocabulary,
     meta: dict[str, Any],
@@ -38,6 +40,7 @@ def save(
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"{index}.{name}": value for name, value in state.items()}
     save_file(tensors, partial / OPTIMIZER)
+    save_file(averaged.state_dict(), partial / AVERAGE)
     (partial / STATE).write_text(json.dumps(meta, indent=1))
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
@@ -64,6 +67,11 @@ def load(path: Path, model: SimplexDiffusionLM, optimizer: torch.optim.Optimizer
     )
     meta: dict[str, Any] = json.loads((path / STATE).read_text())
     return meta
+
+
+def load_average(path: Path, averaged: SimplexDiffusionLM) -> None:
+    """Put a checkpoint's moving average in place."""
+    averaged.load_state_dict(load_file(path / AVERAGE))
 
 
 def append_metrics(folder: Path, row: dict[str, Any]) -> None:

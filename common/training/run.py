@@ -146,7 +146,7 @@ def train(
         raise
     finally:
         torch.set_flush_denormal(False)
-    return export(trainer.model, vocabulary, run.out / "model", _summary(run, trainer))
+    return export(trainer.averaged, vocabulary, run.out / "model", _summary(run, trainer))
 
 
 def _summary(run: Run, trainer: Trainer) -> dict[str, Any]:

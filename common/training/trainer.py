@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common.diffusion import conditioning
 from common.diffusion.model import SimplexDiffusionLM
@@ -55,6 +56,8 @@ class TrainingConfig:
     """AdamW's, on matrices only."""
     clip: float = 1.0
     """Largest gradient norm."""
+    average: float = 0.999
+    """Decay a step of the moving average of the weights, which is what is measured and exported."""
     seed: int = 0
     """Of every random choice."""
     shares: Mapping[str, float] = field(default_factory=dict)
@@ -152,6 +155,16 @@ class Trainer:
         state = checkpoints.newest(folder)
         if state is not None:
             self._resume(state)
+        self._average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+        self.averaged.config = model.config  # its own copy would miss the measured curve
+        if state is not None:
+            checkpoints.load_average(state, self.averaged)
+            self._average.n_averaged.fill_(self.steps_done)
+
+    @property
+    def averaged(self) -> SimplexDiffusionLM:
+        """The model with the moving average of the weights."""
+        return cast(SimplexDiffusionLM, self._average.module)
 
     def _fixed_batches(self, records: Sequence[Record]) -> list[Batch]:
         length = self.model.config.block_length
@@ -211,6 +224,7 @@ class Trainer:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step()
+        self._average.update_parameters(self.model)
         self.optimizer.zero_grad(set_to_none=True)
         self.steps_done += 1
         curve = self._measure() if self._due(config.evaluate_every) else None
@@ -228,7 +242,7 @@ class Trainer:
         return self.steps_done % every == 0 or self.steps_done == self.config.steps
 
     def _measure(self) -> list[tuple[float, float]]:
-        curve = loss_curve(self.model, self._held_out, CURVE_TIMES, seed=23)
+        curve = loss_curve(self.averaged, self._held_out, CURVE_TIMES, seed=23)
         self.model.config.loss_curve = [list(point) for point in curve]
         return curve
 
@@ -294,4 +308,6 @@ class Trainer:
             "loss_curve": self.model.config.loss_curve,
             "config": json.loads(json.dumps(asdict(self.config))),
         }
-        return checkpoints.save(self.folder, self.model, self.optimizer, self.vocabulary, meta)
+        return checkpoints.save(
+            self.folder, self.model, self.averaged, self.optimizer, self.vocabulary, meta
+        )
