@@ -35,19 +35,32 @@ def run_interruptible(
         runner: the loop to use; None makes one. gRPC dislikes a second loop in a process.
 
     Raises:
-        SessionCancelledError: SIGINT or SIGTERM came.
+        SessionCancelledError: SIGINT or SIGTERM came. After SIGTERM the program's own handler of it
+            is called first: the program shall end, and not only this work.
     """
-    guarded = _cancelled_by_signals(work)
-    return asyncio.run(guarded) if runner is None else runner.run(guarded)
+    came: list[int] = []
+    guarded = _cancelled_by_signals(work, came)
+    try:
+        return asyncio.run(guarded) if runner is None else runner.run(guarded)
+    except SessionCancelledError:
+        handler = signal.getsignal(signal.SIGTERM)
+        if signal.SIGTERM in came and callable(handler):
+            handler(signal.SIGTERM, None)
+        raise
 
 
-async def _cancelled_by_signals(work: Coroutine[Any, Any, _Result]) -> _Result:
+async def _cancelled_by_signals(work: Coroutine[Any, Any, _Result], came: list[int]) -> _Result:
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
     before = {number: signal.getsignal(number) for number in _NUMBERS}
+
+    def cancel(number: int) -> None:
+        came.append(number)
+        task.cancel()
+
     try:
         # Unlike plain handlers these wake a loop that was just about to sleep.
         for number in _NUMBERS:
-            loop.add_signal_handler(number, task.cancel)
+            loop.add_signal_handler(number, cancel, number)
     except NotImplementedError:
         # Windows has none of them; there asyncio.run takes Ctrl-C.
         return await task

@@ -71,6 +71,9 @@ _CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.enable_http_proxy", 0),
     # After the stream has begun recovery is ours: we resume from the log of steps.
     ("grpc.enable_retries", 0),
+    # Each channel connects anew: a shared connection would report its last failure without trying,
+    # to a user who has just started the server.
+    ("grpc.use_local_subchannel_pool", 1),
 ]
 
 _SERVER_OPTIONS: list[tuple[str, int]] = [

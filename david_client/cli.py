@@ -7,10 +7,12 @@ import typer
 from common import console
 from common.training.command import make_train
 from david_client.commands.ask import ask
+from david_client.commands.chat import chat
 from david_client.commands.config import config
 from david_client.commands.doctor import doctor
 from david_client.commands.models import models
 from david_client.commands.show import show
+from david_client.commands.train_guide import train_guide
 
 app = typer.Typer(
     name="david",
@@ -22,7 +24,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(ask)
+app.command()(chat)
 app.command("train")(make_train("david-recipes"))
+app.command("train-guide")(train_guide)
 app.command()(show)
 app.command()(models)
 app.command()(config)

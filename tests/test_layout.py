@@ -190,7 +190,7 @@ QUANTITY = re.compile(
 )
 UNIT = re.compile(
     r"\b(ms|milliseconds|seconds|minutes|hours|bytes|[kKMG]i?B|tokens|positions|steps|entries"
-    r"|examples|records|lines|characters|pieces)\b",
+    r"|examples|records|lines|characters|pieces|turns)\b",
     re.IGNORECASE,
 )
 

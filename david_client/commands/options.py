@@ -9,18 +9,25 @@ from common.options import Config, Device, Dtype, Insecure, Json, LogFormat, Thr
 
 __all__ = [
     "Config",
+    "Context",
+    "Contrast",
     "Device",
     "Dtype",
     "Goliath",
     "Insecure",
     "Json",
     "LogFormat",
+    "MaxTokens",
     "Model",
+    "Seed",
     "ServerCa",
+    "Steps",
+    "Temperature",
     "Threads",
     "TlsCert",
     "TlsKey",
     "Verbose",
+    "Weight",
 ]
 
 Goliath = Annotated[
@@ -40,4 +47,28 @@ ServerCa = Annotated[
 Model = Annotated[
     str | None,
     typer.Option("--model", help="Small model, folder or name (default: david-recipes, bundled)."),
+]
+Context = Annotated[
+    Path | None,
+    typer.Option("--context", help="Private text file; only David reads it (default: none)."),
+]
+Weight = Annotated[
+    float | None, typer.Option("--weight", help="David's share, 0 to 1 (default: 0.75).")
+]
+Contrast = Annotated[
+    float | None,
+    typer.Option("--contrast", help="How much the context is stressed (default: 0)."),
+]
+Steps = Annotated[
+    int | None, typer.Option("--steps", help="Denoising steps of a block (default: 32).")
+]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option("--max-tokens", help="Longest answer in tokens (default: one block)."),
+]
+Temperature = Annotated[
+    float | None, typer.Option("--temperature", help="0 is greedy (default: 0.7).")
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Seed of all noise (default: drawn, and told).")
 ]

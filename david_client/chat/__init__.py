@@ -1,0 +1,1 @@
+"""`david chat`: a conversation at a terminal, or line by line through a pipe."""

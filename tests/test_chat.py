@@ -1,0 +1,593 @@
+"""The conversation: prompts from turns, commands, lines from people and from pipes, and privacy."""
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import selectors
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from common.diffusion.terms import FinishReason
+from common.errors import (
+    BadDataError,
+    BadFileError,
+    BadModelError,
+    CollaborationError,
+    ExitCode,
+    SessionCancelledError,
+    UnreachableError,
+    UsageError,
+)
+from common.interrupt import run_interruptible
+from common.pb import collaboration_pb2 as pb
+from david_client.chat.answers import Answers
+from david_client.chat.conversation import Conversation
+from david_client.chat.lines import COMMANDS, Asked, Command, listed, parse
+from david_client.chat.loop import chat
+from david_client.chat.pipe import Pipe
+from david_client.chat.prompt import Turn, prompt_of
+from david_client.chat.show import OnPipe
+from david_client.chat.terminal import Terminal, history_file
+from david_client.place import Meter
+from david_client.settings import DavidSettings
+from tests.serving import CONTEXT, PROMPT, embedded, question
+from tests.test_commands import CODE, Pair, address_of, serve
+from tests.tiny import save_tiny
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    root = tmp_path_factory.mktemp("pair")
+    return Pair(save_tiny(root / "g", seed=1), save_tiny(root / "d", seed=2))
+
+
+@pytest.fixture(scope="module")
+def address(pair: Pair) -> Iterator[str]:
+    with serve(pair) as server:
+        yield address_of(server)
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [n for n in os.environ if n.startswith(("GOLIATH_", "DAVID_"))]:
+        monkeypatch.delenv(name)
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+
+
+# --- a conversation as a prompt ---
+
+TEXTS = st.text("ab \n", min_size=1, max_size=12)
+TURNS = st.lists(st.builds(Turn, TEXTS, TEXTS), max_size=6)
+
+
+@given(TURNS, TEXTS, st.integers(0, 8), st.integers(-20, 120))
+def test_prompt_is_the_longest_run_of_whole_last_turns(
+    turns: list[Turn], asked: str, memory: int, limit: int
+) -> None:
+    prompt = prompt_of(turns, asked, memory=memory, limit=limit, length=len)
+    runs = [
+        "\n".join([text for turn in turns[i:] for text in (turn.question, turn.answer)] + [asked])
+        for i in range(len(turns) + 1)
+    ]
+    kept = [
+        text for i, text in enumerate(runs[:-1]) if len(turns) - i <= memory and len(text) <= limit
+    ]
+    assert prompt == (kept[0] if kept else asked)
+
+
+def test_a_turn_that_does_not_fit_ends_the_memory() -> None:
+    turns = [Turn("a", "b"), Turn("c" * 50, "d"), Turn("e", "f")]
+    assert prompt_of(turns, "g", memory=3, limit=20, length=len) == "e\nf\ng"
+
+
+# --- lines ---
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", None),
+        (" \n ", None),
+        ("how?", Asked("how?")),
+        ("  how?\nand why? ", Asked("how?\nand why?")),
+        ("-", Asked("-")),
+        ("//etc is what?", Asked("/etc is what?")),
+        ("/weight", Command("weight", "")),
+        ("/weight  0.5 ", Command("weight", "0.5")),
+        ("/context\tmy notes.txt", Command("context", "my notes.txt")),
+        ("/quit ", Command("quit", "")),
+    ],
+)
+def test_lines(line: str, expected: object) -> None:
+    assert parse(line) == expected
+
+
+@pytest.mark.parametrize("line", ["/", "/Weight 1", "/exit", "/retry me", "/weight=1"])
+def test_commands_that_are_none(line: str) -> None:
+    with pytest.raises(UsageError):
+        parse(line)
+
+
+@given(st.text())
+def test_any_line_is_a_question_a_command_or_refused(line: str) -> None:
+    try:
+        found = parse(line)
+    except UsageError:
+        assert line.strip().startswith("/")
+        return
+    if isinstance(found, Command):
+        assert found.name in COMMANDS
+    else:
+        assert (found is None) == (not line.strip())
+
+
+def test_the_list_of_commands_fits_a_terminal() -> None:
+    assert all(len(line) < 80 for line in listed().splitlines())
+
+
+# --- settings of a conversation ---
+
+
+def obey(talk: Conversation, line: str) -> str:
+    command = parse(line)
+    assert isinstance(command, Command)
+    return talk.obey(command)
+
+
+def test_values_are_set_and_told() -> None:
+    talk = Conversation(DavidSettings(weight=0.5))
+    for line in ("/weight 0.25", "/seed 7", "/steps 9", "/temperature 0", "/memory 2"):
+        obey(talk, line)
+    held = talk.settings
+    assert (held.weight, held.seed, held.steps, held.temperature) == (0.25, 7, 9, 0)
+    assert held.memory == 2
+    assert obey(talk, "/weight") == "weight 0.25"
+    assert obey(talk, "/seed random") == "seed random"
+    assert talk.settings.seed is None
+    told = obey(talk, "/help")
+    assert "steps 9" in told
+    assert all(f"/{name}" in told for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/weight 1.5",
+        "/weight nan",
+        "/weight much",
+        "/seed -1",
+        "/seed 1.5",
+        "/steps 0",
+        "/temperature -1",
+        "/memory some",
+        "/contrast 1",
+        "/context /nowhere/at/all",
+        "/save",
+        "/save early.txt",
+    ],
+)
+def test_wrong_values_change_nothing(line: str) -> None:
+    talk = Conversation(DavidSettings(weight=0.5, seed=3))
+    before = talk.settings
+    with pytest.raises(CollaborationError) as told:
+        obey(talk, line)
+    assert "\n" not in str(told.value)
+    assert talk.settings == before
+    assert talk.context == ""
+
+
+def test_context_and_contrast_go_together(tmp_path: Path) -> None:
+    file = tmp_path / "my notes.txt"
+    file.write_text(CONTEXT)
+    talk = Conversation(DavidSettings())
+    assert obey(talk, "/context") == "no context"
+    assert "my notes.txt" in obey(talk, f"/context {file}")
+    obey(talk, "/contrast 0.5")
+    with pytest.raises(BadFileError):
+        obey(talk, f"/context {tmp_path}")
+    assert (talk.context, talk.settings.contrast) == (CONTEXT, 0.5)
+    assert obey(talk, "/context off") == "no context; contrast 0"
+    assert (talk.context, talk.settings.contrast) == ("", 0)
+    with pytest.raises(UsageError, match="context"):
+        Conversation(DavidSettings(contrast=1))
+
+
+def test_retry_takes_the_place_of_the_answer() -> None:
+    talk = Conversation(DavidSettings())
+    with pytest.raises(UsageError, match="retry"):
+        talk.ask(None)
+    one, two, three = (Turn("q", "1"), Turn("q", "2"), Turn("r", "3"))
+    assert talk.ask("q") == ("q", ())
+    talk.keep(one)
+    assert talk.ask(None) == ("q", ())
+    assert talk.turns == (one,), "nothing is lost before the second answer is there"
+    talk.keep(two)
+    assert talk.ask("r") == ("r", (two,))
+    assert talk.ask(None) == ("r", (two,))
+    talk.keep(three)
+    assert talk.turns == (two, three)
+    obey(talk, "/new")
+    assert talk.turns == ()
+    with pytest.raises(UsageError):
+        talk.ask(None)
+
+
+def test_saving(tmp_path: Path) -> None:
+    context, file = tmp_path / "notes.txt", tmp_path / "talk.txt"
+    context.write_text(CONTEXT)
+    talk = Conversation(DavidSettings(), context=context)
+    talk.ask("how\nmuch?")
+    talk.keep(Turn("how\nmuch?", "a \x1blot", "seed 1"))
+    obey(talk, f"/save {file}")
+    assert file.read_text() == "> how\n> much?\n\na  lot\n\n(seed 1)\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    talk.keep(Turn("how\nmuch?", "b"))
+    obey(talk, f"/save {file}")
+    assert "b" in file.read_text()
+    with pytest.raises(BadFileError, match="exists"):
+        obey(talk, f"/save {context}")
+    with pytest.raises(BadFileError, match="cannot write"):
+        obey(talk, f"/save {tmp_path}/none/talk.txt")
+    assert context.read_text() == CONTEXT
+
+
+# --- the loop ---
+
+
+class Scripted:
+    """Lines that are known, and answers that are, each an error or none."""
+
+    interactive = True
+
+    def __init__(self, *lines: str, answers: tuple[BaseException | None, ...] = ()) -> None:
+        self._lines = [*lines]
+        self._answers = [*answers]
+        self.asked: list[tuple[str, int]] = []
+        self.hopeless: CollaborationError | None = None
+
+    def read(self) -> str | None:
+        return self._lines.pop(0) if self._lines else None
+
+    def answer(self, talk: Any, asked: str, *, before: Any, view: Any) -> Any:
+        self.asked.append((asked, len(before)))
+        error = self._answers.pop(0) if self._answers else None
+        if error is not None:
+            raise error
+        return embedded(question())
+
+    def check(self) -> None:
+        if self.hopeless is not None:
+            raise self.hopeless
+
+
+def held(script: Scripted) -> Conversation:
+    talk = Conversation(DavidSettings())
+    chat(script, talk, script, OnPipe(as_json=True))  # type: ignore[arg-type]
+    return talk
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_failed_answer_is_told_and_can_be_retried(capsys: pytest.CaptureFixture[str]) -> None:
+    gone = UnreachableError("nobody answers", remedy="Start it")
+    script = Scripted("a", "b", "/retry", "/weight 9", "/retry", "/quit", "c", answers=(None, gone))
+    talk = held(script)
+    assert script.asked == [("a", 0), ("b", 1), ("b", 1), ("b", 1)]
+    assert [turn.question for turn in talk.turns] == ["a", "b"]
+    came = told(capsys)
+    assert [one["type"] for one in came] == ["reply", "error", "reply", "error", "reply"]
+    assert came[1]["reason"] == "UNREACHABLE"
+
+
+def test_ctrl_c_stops_the_answer_of_a_person_and_the_program_of_a_pipe(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stops = (KeyboardInterrupt(), SessionCancelledError("interrupted"))
+    talk = held(Scripted("a", "b", "c", answers=stops))
+    assert [turn.question for turn in talk.turns] == ["c"]
+    assert capsys.readouterr().err.count("stopped") == 2
+    for stop in stops:
+        script = Scripted("a", "b", answers=(stop,))
+        script.interactive = False
+        with pytest.raises(SessionCancelledError):
+            held(script)
+
+
+def test_without_models_there_is_no_conversation() -> None:
+    script = Scripted("a", "b", answers=(BadModelError("none"),))
+    script.hopeless = BadModelError("none")
+    with pytest.raises(BadModelError):
+        held(script)
+
+
+def test_an_unfinished_answer_is_no_turn(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Scripted("a")
+    unfinished = replace(embedded(question()), finish_reason=FinishReason.DRAINING)
+    monkeypatch.setattr(script, "answer", lambda *_, **__: unfinished)
+    assert held(script).turns == ()
+    assert [one.get("reason") for one in told(capsys)] == [None, "DRAINING"]
+
+
+def test_lines_of_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("david_client.chat.pipe.MAX_TEXT_BYTES", 8)
+    pipe = Pipe(io.BytesIO(b"one\r\n\n\xff\n" + b"x" * 30 + b"\nlast"))
+    assert pipe.read() == "one\r\n"
+    assert pipe.read() == "\n"
+    for _ in range(2):
+        with pytest.raises(BadDataError):
+            pipe.read()
+    assert [pipe.read(), pipe.read()] == ["last", None]
+
+
+def test_sigterm_has_its_say_when_it_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(number: int) -> None:
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(30)
+
+    def leave(*_: object) -> None:
+        raise SystemExit(130)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        with pytest.raises(SystemExit):
+            run_interruptible(work(signal.SIGTERM))
+        with pytest.raises(SessionCancelledError):
+            run_interruptible(work(signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+# --- a person at a terminal ---
+
+
+@contextlib.contextmanager
+def typing(keys: str | bytes, history: Path | None = None) -> Iterator[Terminal]:
+    with create_pipe_input() as source:
+        source.send_bytes(keys.encode() if isinstance(keys, str) else keys)
+        yield Terminal(history=history, source=source, screen=DummyOutput())
+
+
+READY = "\x1b[?2004h"
+"""A prompt is drawn: pasting is marked from here on."""
+ALT_ENTER, UP, CTRL_C, CTRL_D = "\x1b\r", "\x1b[A", "\x03", "\x04"
+
+
+def test_several_lines() -> None:
+    with typing(f"how{ALT_ENTER}do\\\ri\r/help\r") as terminal:
+        assert terminal.read() == "how\ndo\ni"
+        assert terminal.read() == "/help"
+
+
+def test_pasted_lines_are_one_question() -> None:
+    with typing("\x1b[200~one\ntwo\x1b[201~\r") as terminal:
+        assert terminal.read() == "one\ntwo"
+
+
+def test_history_is_kept_for_its_owner_alone() -> None:
+    file = history_file()
+    with typing("how do\\\ri?\r", file) as terminal:
+        assert terminal.read() == "how do\ni?"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    file.chmod(0o644)
+    # The file is read meanwhile: the first lines may come before it.
+    with typing(f"{UP}\r" * 50, file) as terminal:
+        assert "how do\ni?" in (terminal.read() for _ in range(50))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_no_history_writes_nothing(tmp_path: Path) -> None:
+    with typing("how?\r") as terminal:
+        assert terminal.read() == "how?"
+    assert not history_file().exists()
+
+
+def test_a_history_that_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+    history_file().mkdir(parents=True)
+    with typing("how?\r", history_file()) as terminal:
+        assert terminal.read() == "how?"
+    assert "no history" in capsys.readouterr().err
+
+
+def test_ways_to_leave(capsys: pytest.CaptureFixture[str]) -> None:
+    with typing(CTRL_D) as terminal:
+        assert terminal.read() is None
+    with typing(f"text{CTRL_C}{CTRL_C}more\r{CTRL_C}{CTRL_C}") as terminal:
+        assert terminal.read() == "more"
+        assert terminal.read() is None
+    assert capsys.readouterr().err.count("again") == 2
+
+
+def test_what_is_no_text_is_replaced() -> None:
+    with typing(b"a\xffb\r", history_file()) as terminal:
+        assert terminal.read() == "a?b"
+
+
+# --- whole programs ---
+
+
+@contextlib.contextmanager
+def conversation(
+    pair: Pair, *arguments: object, on_terminal: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    program = [sys.executable, "-c", CODE.format(side="david_client"), "chat"]
+    program += [str(argument) for argument in ("--model", pair.david, *arguments)]
+    if on_terminal:
+        spawn = "import os, pty, sys; s = pty.spawn(sys.argv[1:])"
+        end = "sys.exit(os.waitstatus_to_exitcode(s) % 256)"
+        program = [sys.executable, "-c", f"{spawn}; {end}", *program]
+    plain = {"OMP_NUM_THREADS": "1", "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    with subprocess.Popen(
+        program,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=None if on_terminal else subprocess.PIPE,
+        env=os.environ | plain | {"DAVID_GOLIATH_MODEL": str(pair.goliath)},
+        bufsize=0,
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def piped(pair: Pair, *arguments: object, lines: tuple[str, ...]) -> Any:
+    with conversation(pair, *arguments) as child:
+        out, err = child.communicate("".join(f"{line}\n" for line in lines).encode(), timeout=100)
+    assert b"Traceback" not in err
+    return SimpleNamespace(code=child.returncode, out=out.decode().splitlines(), err=err.decode())
+
+
+def says(child: subprocess.Popen[bytes], line: str) -> Any:
+    """What comes back for a line, as JSON."""
+    assert child.stdout is not None
+    types(child, f"{line}\n")
+    return json.loads(child.stdout.readline())
+
+
+def seen(child: subprocess.Popen[bytes], text: str, *, timeout_s: float = 100) -> str:
+    """The screen until a text appears on it."""
+    assert child.stdout is not None
+    screen, until = "", time.monotonic() + timeout_s
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stdout, selectors.EVENT_READ)
+        while text not in screen:
+            ready = selector.select(until - time.monotonic())
+            came = os.read(child.stdout.fileno(), 2**16) if ready else b""
+            assert came, f"expected {text!r}, got {screen!r}"
+            screen += came.decode("utf-8", "replace")
+    return screen
+
+
+def types(child: subprocess.Popen[bytes], keys: str) -> None:
+    assert child.stdin is not None
+    child.stdin.write(keys.encode())
+
+
+@pytest.mark.timeout(300)
+def test_a_piped_conversation(pair: Pair) -> None:
+    lines = ("/seed 5", PROMPT, "", "/steps none", "/seed 6", "/retry", "/memory 1", PROMPT)
+    came = piped(pair, "--steps", 4, lines=lines)
+    assert came.code == 0
+    first, again, last = came.out
+    assert "steps" in came.err
+    assert first == embedded(question()).text
+    assert again == embedded(question(seed=6)).text
+    longer = "\n".join((PROMPT, again, PROMPT))
+    assert last == embedded(replace(question(seed=6), prompt=longer)).text
+
+
+@pytest.mark.timeout(300)
+def test_a_conversation_outlives_its_server(pair: Pair) -> None:
+    with serve(pair) as server:
+        address = address_of(server)
+        place = ("--goliath", address, "--insecure", "--steps", 4, "--seed", 5, "--json")
+        with conversation(pair, *place) as david:
+            assert says(david, PROMPT)["tokens"] == list(embedded(question()).tokens)
+            server.kill()
+            server.wait()
+            assert says(david, PROMPT)["reason"] == "UNREACHABLE"
+            with serve(pair, "--listen", address) as again:
+                assert address_of(again) == address
+                assert says(david, "/retry")["tokens"] == list(embedded(question()).tokens)
+                out, err = david.communicate(timeout=60)
+    assert (david.returncode, out) == (0, b""), err
+
+
+@pytest.mark.timeout(300)
+def test_ctrl_c_at_a_terminal_stops_the_answer_and_not_the_program(pair: Pair) -> None:
+    with conversation(pair, "--steps", 60_000, "--no-history", on_terminal=True) as david:
+        assert "Ctrl-C stops" in seen(david, READY)
+        types(david, f"{PROMPT}\r")
+        seen(david, "/60000")
+        types(david, CTRL_C)
+        seen(david, "/retry asks again")
+        types(david, "/steps 2\r/retry\r")
+        seen(david, "2 steps, weight 0.75")
+        types(david, CTRL_D)
+        assert david.wait(60) == 0
+
+
+@pytest.mark.timeout(300)
+def test_sigterm_at_a_terminal_ends_the_program(pair: Pair, address: str) -> None:
+    place = ("--goliath", address, "--insecure", "--steps", 1000)
+    with conversation(pair, *place, on_terminal=True) as david:
+        seen(david, READY)
+        types(david, f"{PROMPT}\r")
+        seen(david, "/1000")
+        inside = Path(f"/proc/{david.pid}/task/{david.pid}/children").read_text()
+        os.kill(int(inside), signal.SIGTERM)
+        assert david.wait(60) == ExitCode.INTERRUPTED
+
+
+# --- privacy ---
+
+SECRET = "the bread is of cold egg and butter"
+
+
+def sent(
+    pair: Pair, address: str, context: Path | None, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Conversation, list[tuple[str, Any]]]:
+    """A conversation of two questions, and its messages to the server by their kind."""
+    messages: list[tuple[str, Any]] = []
+
+    def keep(meter: Meter, message: Any) -> Any:
+        kind = isinstance(message, pb.CollaborateRequest) and message.WhichOneof("frame")
+        messages.append((kind or "info", message))
+        return message
+
+    monkeypatch.setattr(Meter, "sent", keep)
+    settings = DavidSettings(
+        goliath=address, insecure=True, model=str(pair.david), steps=3, seed=5, memory=3
+    )
+    talk = Conversation(settings, context=context)
+    lines = Pipe(io.BytesIO(f"{PROMPT}\nwhat is it\n/save {pair.david}/talk.txt\n".encode()))
+    with Answers(settings) as answers:
+        chat(lines, talk, answers, OnPipe(as_json=False))
+    return talk, messages
+
+
+@pytest.mark.timeout(300)
+def test_no_byte_of_the_context_leaves(
+    pair: Pair, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = tmp_path / "notes.txt"
+    context.write_text(SECRET)
+    talk, private = sent(pair, address, context, monkeypatch)
+    saved = pair.david / "talk.txt"
+    assert SECRET not in saved.read_text()
+    saved.unlink()
+    plain_talk, plain = sent(pair, address, None, monkeypatch)
+    assert len(talk.turns) == len(plain_talk.turns) == 2
+    # Beside the contributions, which do depend on it, a context changes nothing that is sent.
+    assert of_kind(private, "contribution") != of_kind(plain, "contribution")
+    assert of_kind(private, "open")[0] == of_kind(plain, "open")[0]
+    assert all(SECRET.encode() not in message.SerializeToString() for _, message in private)
+    first, second = (message.prompt for message in of_kind(private, "open"))
+    assert first == PROMPT
+    assert second == "\n".join((PROMPT, talk.turns[0].answer, "what is it"))
+
+
+def of_kind(messages: list[tuple[str, Any]], kind: str) -> list[Any]:
+    return [getattr(message, kind) for name, message in messages if name == kind]
