@@ -1,7 +1,7 @@
 """A question, the David that helps with it, the drafts on the way, and the reply."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from common.collaboration.contributor import Contributor, Voicing
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.terms import FinishReason
 from common.frames import SessionSettings
+from common.guidance.choice import GuideChoice
 from common.vocabulary import Vocabulary
 
 CONTRIBUTOR_ID = "david"
@@ -134,6 +135,8 @@ class Reply:
     """Bytes of messages to the server, with gRPC's prefixes; 0 when embedded."""
     bytes_down: int = 0
     """Bytes of messages from the server."""
+    guide: GuideChoice | None = None
+    """What steered the large model in this process; what a server does is not known here."""
     suffix: str = ""
     """Text that the answer leads into."""
     full_text: str = ""
@@ -172,6 +175,7 @@ class Reply:
             },
             "codec": self.settings.codec.value,
             "late_rule": self.settings.late_rule.value,
+            "guide": None if self.guide is None else asdict(self.guide),
             "goliath": self.goliath,
             "david": self.david,
         }

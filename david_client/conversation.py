@@ -3,10 +3,13 @@
 import secrets
 from asyncio import Runner
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from common.compute import settle_device
 from common.console import note
 from common.diffusion.model import SimplexDiffusionLM
+from common.errors import UsageError
+from common.fit import config_of
 from common.interrupt import run_interruptible
 from common.models import find, load
 from common.security import tls_files
@@ -17,6 +20,9 @@ from david_client.settings import DavidSettings
 from david_client.texts import unknown_note
 from david_client.view import View
 
+if TYPE_CHECKING:
+    from common.guidance.guide import Guide
+
 
 @dataclass(frozen=True, slots=True)
 class Here:
@@ -25,6 +31,8 @@ class Here:
     name: str
     model: SimplexDiffusionLM
     vocabulary: Vocabulary
+    guide: "Guide | None" = None
+    """What steers it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,7 @@ class Collaboration:
                 model=self.goliath.model,
                 vocabulary=self.goliath.vocabulary,
                 on_draft=view.show,
+                guide=self.goliath.guide,
             )
         from david_client.client import ask
 
@@ -95,15 +104,28 @@ def collaborate(settings: DavidSettings) -> Collaboration:
     """Load what these settings name.
 
     Raises:
-        UsageError: an address that is none, or TLS files that do not go together.
+        UsageError: an address that is none, or TLS files that do not go together, or a guide
+            without a label, with one that it does not know, or for a server.
         BadModelError: a model cannot be loaded.
+        VocabularyMismatchError: the guide's is not the large model's.
     """
+    choice = settings.guidance
+    if choice is not None and not settings.embedded:
+        raise UsageError(
+            f"a guide works on the large model's logits, and that model runs at {settings.goliath}",
+            remedy="Leave --guide out, or have it given to `goliath serve` by who runs that server",
+        )
     place = None if settings.embedded else place_of(settings)
     david = load_david(settings)
     if place is not None:
         return Collaboration(david, place, settings.timeout)
     model, vocabulary = load(settings.goliath_model, device=_device(settings), dtype=settings.dtype)
-    here = Here(find(settings.goliath_model).name, model, vocabulary)
+    guide = None
+    if choice is not None:
+        from common.guidance.loading import load_guide
+
+        guide = load_guide(choice, model, longest_block=config_of(model).max_positions)
+    here = Here(find(settings.goliath_model).name, model, vocabulary, guide)
     return Collaboration(david, here, settings.timeout)
 
 

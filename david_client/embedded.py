@@ -1,5 +1,6 @@
 """Goliath in this process: the same loop, the same codec, no wire."""
 
+import functools
 import time
 
 from common.collaboration.local import LocalDavid, run_local
@@ -13,6 +14,7 @@ from common.fit import (
     default_settings,
     process_of,
 )
+from common.guidance.guide import Guide, guided
 from common.vocabulary import Vocabulary
 from david_client.asking import CONTRIBUTOR_ID, David, Draft, OnDraft, Question, Reply
 from david_client.joining import joined
@@ -36,6 +38,7 @@ def ask_embedded(
     model: SimplexDiffusionLM,
     vocabulary: Vocabulary,
     on_draft: OnDraft,
+    guide: Guide | None = None,
 ) -> Reply:
     """Ask a large model in this process; the late rules mean nothing here, since nothing is late.
 
@@ -46,6 +49,7 @@ def ask_embedded(
         model: the large model.
         vocabulary: its vocabulary.
         on_draft: called as each step begins.
+        guide: what steers the large model; None for nothing.
 
     Raises:
         BadDataError: the prompt is empty or does not fit.
@@ -79,7 +83,7 @@ def ask_embedded(
             )
         )
 
-    result = run_local(plan, model, helpers, show)
+    result = run_local(plan, model, helpers, show, around=functools.partial(guided, guide=guide))
     return Reply(
         text=vocabulary.decode(result.ids),
         tokens=tuple(result.ids.tolist()),
@@ -94,4 +98,5 @@ def ask_embedded(
         steps_run=result.steps,
         david_steps=result.steps if helpers else 0,
         decided=tuple(result.decided.tolist()),
+        guide=None if guide is None else guide.choice,
     )

@@ -11,6 +11,7 @@ from common.config import ProgramSettings
 from common.diffusion.halting import MAX_MARGIN, MAX_PATIENCE, HaltRule
 from common.diffusion.terms import Projection, SelfConditioning
 from common.frames import LateRule
+from common.guidance.choice import LARGEST_STRENGTH, GuideChoice, guide_choice
 from common.models import DEFAULT_DAVID, DEFAULT_GOLIATH
 
 EMBEDDED = ":embedded:"
@@ -56,6 +57,12 @@ class DavidSettings(ProgramSettings):
     """What the models condition on beside the state; unset is what Goliath was trained with."""
     halt: str | None = None
     """PATIENCE or PATIENCE:MARGIN; when a block ends early, 0 is never."""
+    guide: str | None = None
+    """Folder or name of a classifier that steers the large model."""
+    label: str | None = None
+    """What the guide steers towards."""
+    strength: float | None = Field(None, ge=0, le=LARGEST_STRENGTH, allow_inf_nan=False)
+    """How hard the guide pushes; unset is 500, 0 is unguided."""
     seed: int | None = Field(None, ge=0, lt=2**64)
     """Seed of all noise; unset draws one, which is reported."""
     late: LateRule | None = None
@@ -92,6 +99,15 @@ class DavidSettings(ProgramSettings):
     def embedded(self) -> bool:
         """Whether Goliath runs in this process."""
         return self.goliath == EMBEDDED
+
+    @property
+    def guidance(self) -> GuideChoice | None:
+        """The guide that is chosen; None for none.
+
+        Raises:
+            UsageError: one of its three settings lacks another.
+        """
+        return guide_choice(self.guide, self.label, self.strength)
 
     def wishes(self) -> dict[str, Any]:
         """What is set of the terms of a session, by their names there."""

@@ -7,11 +7,11 @@ from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.predict import predict
 from common.security import tls_files
 from common.transport import open_server
-from goliath_server.server import load_host, warm_up_request
+from goliath_server.server import load_chosen, load_host, warm_up_request
 from goliath_server.session import Host
 from goliath_server.settings import GoliathSettings
 
-__all__ = ["address", "describe_host", "load_host", "one_step"]
+__all__ = ["address", "describe_host", "guide", "load_host", "one_step"]
 
 
 def address(settings: GoliathSettings) -> str:
@@ -42,6 +42,16 @@ def describe_host(loaded: tuple[SimplexDiffusionLM, Host]) -> str:
         f"{host.name}, {size:.1f} M parameters on {model.device}, {host.vocabulary.size} pieces, "
         f"fingerprint {host.fingerprint.hex()[:16]}"
     )
+
+
+def guide(settings: GoliathSettings, loaded: tuple[SimplexDiffusionLM, Host]) -> str:
+    """The guide in a line.
+
+    Raises:
+        CollaborationError: it cannot guide the model.
+    """
+    chosen = load_chosen(settings, loaded[0])
+    return "none" if chosen is None else f"{chosen.choice.model} towards {chosen.choice.label}"
 
 
 def one_step(model: SimplexDiffusionLM, host: Host) -> str:

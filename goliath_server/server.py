@@ -7,9 +7,9 @@ import importlib.metadata
 import logging
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from common.collaboration.engine import Engine
+from common.collaboration.engine import Engine, Predictor
 from common.collaboration.fusion import fuse
 from common.collaboration.plan import plan_for
 from common.compute import settle_device
@@ -19,6 +19,8 @@ from common.diffusion.predict import predict
 from common.errors import SessionCancelledError
 from common.fit import config_of, default_settings
 from common.frames import Limits
+from common.guidance.guide import Guide, guided
+from common.guidance.loading import load_guide
 from common.models import find, load
 from common.pb import collaboration_pb2_grpc as rpc
 from common.security import tls_files
@@ -52,7 +54,30 @@ def load_host(settings: GoliathSettings) -> tuple[SimplexDiffusionLM, Host]:
     """The model, and what it brings to sessions."""
     device = settle_device(settings.device, threads=settings.threads)
     model, vocabulary = load(settings.model, device=device, dtype=settings.dtype)
-    return model, host_of(find(settings.model).name, model, vocabulary, limits_of(settings))
+    host = host_of(find(settings.model).name, model, vocabulary, limits_of(settings))
+    return model, replace(host, guide=settings.guidance)
+
+
+def load_served(settings: GoliathSettings) -> tuple[Predictor, Host]:
+    """What answers sessions, guided where the operator chose so, and what it brings to them."""
+    model, host = load_host(settings)
+    guide = load_chosen(settings, model)
+    return guided(functools.partial(predict, model), guide), host
+
+
+def load_chosen(settings: GoliathSettings, model: SimplexDiffusionLM) -> Guide | None:
+    """The guide that the operator chose; None for none.
+
+    Raises:
+        UsageError, BadModelError, VocabularyMismatchError: it cannot guide this model.
+    """
+    choice = settings.guidance
+    if choice is None:
+        return None
+    longest = min(settings.max_block_length, config_of(model).max_positions)
+    guide = load_guide(choice, model, longest_block=longest)
+    log.info("guide.chosen", extra=asdict(choice))
+    return guide
 
 
 def host_of(name: str, model: SimplexDiffusionLM, vocabulary: Vocabulary, limits: Limits) -> Host:
@@ -97,6 +122,7 @@ async def serve(settings: GoliathSettings, *, announce: Callable[[str, Host], No
     tls = tls_files(
         settings.tls_cert, settings.tls_key, settings.client_ca, authority_option="--client-ca"
     )
+    _ = settings.guidance  # told before the port is taken
     with _signals() as signals:
         server, port = open_server(
             settings.listen,
@@ -125,11 +151,11 @@ async def _run(
     signals: "_Signals",
     announce: Callable[[Host], None],
 ) -> None:
-    loading = asyncio.create_task(asyncio.to_thread(load_host, settings))
+    loading = asyncio.create_task(asyncio.to_thread(load_served, settings))
     if await signals.before(loading):
         return
-    model, host = loading.result()
-    async with Engine(functools.partial(predict, model), max_batch=settings.max_batch) as engine:
+    predictor, host = loading.result()
+    async with Engine(predictor, max_batch=settings.max_batch) as engine:
         await engine.predict(warm_up_request(host))
         service.begin(host, engine)
         await health.set(serving=True)

@@ -28,6 +28,7 @@ from common.frames import (
     ServerInfo,
     Step,
 )
+from common.guidance.choice import GuideChoice
 from common.vocabulary import Vocabulary
 from common.wire import ContributionAssembler
 
@@ -45,6 +46,13 @@ class Host:
     fingerprint: bytes
     """SHA-256 of the vocabulary."""
     limits: Limits
+    guide: GuideChoice | None = None
+    """What steers every answer, by the operator's choice; its name and label stay here."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What is told of what this server has, and does."""
+        return (*FEATURES, "guided") if self.guide is not None and self.guide.acts else FEATURES
 
     def info(self, *, software_version: str) -> ServerInfo:
         """What is told to anyone who asks."""
@@ -56,7 +64,7 @@ class Host:
             process=process_of(self.config),
             limits=self.limits,
             defaults=default_settings(self.config),
-            features=FEATURES,
+            features=self.features,
         )
 
 
@@ -178,7 +186,7 @@ def open_session(frame: Open, host: Host, *, session_id: str) -> Session:
         VocabularyMismatchError, ProcessMismatchError: The client's model does not fit.
         BadDataError: The prompt is empty, or too long for the model.
     """
-    features = _agreed_features(frame)
+    features = _agreed_features(frame, host.features)
     check_vocabulary(host.fingerprint, frame.vocabulary_fingerprint)
     process = process_of(host.config)
     check_process(process, frame.process)
@@ -200,9 +208,9 @@ def open_session(frame: Open, host: Host, *, session_id: str) -> Session:
     return Session(opened, plan, contributor_id=frame.contributor_id)
 
 
-def _agreed_features(frame: Open) -> tuple[str, ...]:
+def _agreed_features(frame: Open, features: tuple[str, ...]) -> tuple[str, ...]:
     wished = {*frame.required_features, *frame.optional_features}
-    needs = [name for name in frame.required_features if name not in FEATURES]
+    needs = [name for name in frame.required_features if name not in features]
     if frame.role is Role.CONTRIBUTOR:
         needs.append("joining another's session")
     if frame.session_id or frame.checkpoint is not None:
@@ -211,7 +219,7 @@ def _agreed_features(frame: Open) -> tuple[str, ...]:
         needs.append("suffix, which the frame has and does not name")
     if needs:
         raise MissingFeatureError(
-            f"features: this server has {', '.join(FEATURES)}; it cannot do: {', '.join(needs)}",
+            f"features: this server has {', '.join(features)}; it cannot do: {', '.join(needs)}",
             remedy="Open a new session as its owner with features that the server lists",
         )
-    return tuple(name for name in FEATURES if name in wished)
+    return tuple(name for name in features if name in wished)

@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from common.config import ProgramSettings
+from common.guidance.choice import LARGEST_STRENGTH, GuideChoice, guide_choice
 from common.models import DEFAULT_GOLIATH
 
 
@@ -47,6 +48,12 @@ class GoliathSettings(ProgramSettings):
     """Longest budget of a step."""
     max_batch: int = Field(1, ge=1, le=1024)
     """Sessions that share a pass of the model; more than 1 changes the last bits of results."""
+    guide: str | None = None
+    """Folder or name of a classifier that steers the large model."""
+    label: str | None = None
+    """What the guide steers towards."""
+    strength: float | None = Field(None, ge=0, le=LARGEST_STRENGTH, allow_inf_nan=False)
+    """How hard the guide pushes; unset is 500, 0 is unguided."""
     drain_seconds: float = Field(10.0, ge=0)
     """Time that sessions have to end after a signal."""
     device: str = "auto"
@@ -57,3 +64,12 @@ class GoliathSettings(ProgramSettings):
     """CPU threads of one operation; unset leaves it to torch."""
     log_format: Literal["text", "json"] = "text"
     """Form of the log on stderr."""
+
+    @property
+    def guidance(self) -> GuideChoice | None:
+        """The guide that is chosen; None for none.
+
+        Raises:
+            UsageError: one of its three settings lacks another.
+        """
+        return guide_choice(self.guide, self.label, self.strength)

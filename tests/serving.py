@@ -17,6 +17,7 @@ from common.diffusion.denoise import Predict, Result, denoise
 from common.diffusion.predict import predict
 from common.fit import config_of, default_settings, process_of
 from common.frames import Limits, Open, Opened, Role, ServerFrame, SessionSettings
+from common.guidance.guide import Guide, guided
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.transport import TlsFiles, error_from_rpc, open_channel, open_server
@@ -86,6 +87,7 @@ async def serving(
     ready: bool = True,
     tls: TlsFiles | None = None,
     client_tls: TlsFiles | None = None,
+    guide: Guide | None = None,
 ) -> AsyncIterator[Served]:
     limits = limits or Limits()
     server, port = open_server("127.0.0.1:0", insecure=tls is None, tls=tls)
@@ -95,17 +97,19 @@ async def serving(
     await health.set(serving=ready)
     await server.start()
     try:
-        async with Engine(functools.partial(predict, GOLIATH)) as engine:
+        predictor = guided(functools.partial(predict, GOLIATH), guide)
+        async with Engine(predictor) as engine:
             if ready:
-                service.begin(host_of("g", GOLIATH, VOCABULARY, limits), engine)
+                host = host_of("g", GOLIATH, VOCABULARY, limits)
+                service.begin(replace(host, guide=guide and guide.choice), engine)
             yield Served(service, server, health, f"127.0.0.1:{port}", client_tls)
     finally:
         await server.stop(None)
 
 
-def embedded(asked: Question) -> Reply:
+def embedded(asked: Question, guide: Guide | None = None) -> Reply:
     return ask_embedded(
-        asked, DAVID, goliath="g", model=GOLIATH, vocabulary=VOCABULARY, on_draft=quiet
+        asked, DAVID, goliath="g", model=GOLIATH, vocabulary=VOCABULARY, on_draft=quiet, guide=guide
     )
 
 

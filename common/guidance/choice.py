@@ -19,6 +19,11 @@ class GuideChoice:
     strength: float
     """Factor of the gradient, 0 to 2000; 0 is unguided."""
 
+    @property
+    def acts(self) -> bool:
+        """Whether it changes anything."""
+        return self.strength > 0
+
 
 def guide_choice(
     model: str | None, label: str | None, strength: float | None

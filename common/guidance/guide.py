@@ -5,16 +5,16 @@ each denoising step, before fusion and projection (SSD-LM, section 3.5). What fo
 self-conditioning with the own prediction, sees the guided logits (so does TESS 2).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from common.collaboration.engine import Predictor
 from common.diffusion.denoise import Predict
+from common.guidance.choice import GuideChoice
 from common.guidance.classifier import SimplexClassifier
-
-Predictor = Callable[[Sequence[Predict]], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,16 @@ class Guide:
 
     classifier: SimplexClassifier
     """In eval mode, on the large model's device, of its vocabulary."""
-    label: int
-    """Index of the label to steer towards."""
-    strength: float
-    """Factor of the gradient, at least 0. Unlike in the published code it means the same for every
-    batch size: there the gradient is that of the batch's mean.
+    choice: GuideChoice
+    """One of the classifier's labels, and the factor of the gradient. Unlike in the published code
+    the factor means the same for every batch size: there the gradient is that of the batch's mean.
     """
+
+    @property
+    def label(self) -> int:
+        """Index of the label to steer towards."""
+        labels: list[str] = self.classifier.config.labels
+        return labels.index(self.choice.label)
 
 
 def guided(predictor: Predictor, guide: Guide | None) -> Predictor:
@@ -36,12 +40,14 @@ def guided(predictor: Predictor, guide: Guide | None) -> Predictor:
 
     Without a guide, or at strength 0, it is the predictor itself: the same bits.
     """
-    if guide is None or guide.strength == 0:
+    if guide is None or not guide.choice.acts:
         return predictor
+
+    classifier, label, strength = guide.classifier, guide.label, guide.choice.strength
 
     def predict_guided(requests: Sequence[Predict]) -> Tensor:
         logits = predictor(requests)
-        return logits + guide.strength * label_gradient(guide.classifier, logits, guide.label)
+        return logits + strength * label_gradient(classifier, logits, label)
 
     return predict_guided
 

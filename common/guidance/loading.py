@@ -43,7 +43,7 @@ def load_guide(choice: GuideChoice, model: SimplexDiffusionLM, *, longest_block:
             remedy="Ask for shorter blocks, or train a guide from a model with more positions",
         )
     _check_finite(classifier, choice.model)
-    return Guide(classifier, labels.index(choice.label), choice.strength)
+    return Guide(classifier, choice)
 
 
 @torch.inference_mode()

@@ -71,6 +71,19 @@ def ask(
             "logits (default: never).",
         ),
     ] = None,
+    guide: Annotated[
+        str | None,
+        typer.Option(
+            help="Classifier, folder or name, that steers Goliath in this process; see train-guide "
+            "(default: none)."
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="What the guide steers towards (default: none).")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How hard the guide pushes, 0 to 2000 (default: 500).")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of all noise (default: drawn, and told).")
     ] = None,
@@ -116,6 +129,9 @@ def ask(
         "projection": projection,
         "self_conditioning": self_conditioning,
         "halt": halt,
+        "guide": guide,
+        "label": label,
+        "strength": strength,
         "seed": seed,
         "late": late,
         "codec": codec,

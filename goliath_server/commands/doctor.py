@@ -53,5 +53,6 @@ def doctor(
                 "model", lambda: checkup.load_host(settings), show=checkup.describe_host
             )
             if loaded is not None:
+                checks.check("guide", lambda: checkup.guide(settings, loaded))
                 checks.check("one step", lambda: checkup.one_step(*loaded))
         raise typer.Exit(checks.exit_code)

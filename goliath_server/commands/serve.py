@@ -20,6 +20,16 @@ def serve(
     max_streams_per_peer: Annotated[
         int | None, typer.Option(help="Sessions of one peer at a time (default: 4).")
     ] = None,
+    guide: Annotated[
+        str | None,
+        typer.Option(help="Classifier, folder or name, that steers all answers (default: none)."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="What the guide steers towards (default: none).")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How hard the guide pushes, 0 to 2000 (default: 500).")
+    ] = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
     threads: o.Threads = None,
@@ -38,6 +48,9 @@ def serve(
         "client_ca": client_ca,
         "max_sessions": max_sessions,
         "max_streams_per_peer": max_streams_per_peer,
+        "guide": guide,
+        "label": label,
+        "strength": strength,
         "device": device,
         "dtype": dtype,
         "threads": threads,
@@ -54,6 +67,7 @@ def serve(
         start_log(form=settings.log_format, verbose=verbose)
         note(f"goliath: loading {settings.model}")
         import asyncio
+        from dataclasses import asdict
 
         from goliath_server.server import serve as run
         from goliath_server.session import Host
@@ -66,9 +80,11 @@ def serve(
                         "address": address,
                         "model": host.name,
                         "fingerprint": host.fingerprint.hex(),
+                        "guide": None if host.guide is None else asdict(host.guide),
                         "insecure": settings.insecure,
                     }
                 )
-            note(f"goliath: serving {host.name} on {address}; Ctrl-C ends it")
+            towards = f", guided towards {host.guide.label}" if host.guide else ""
+            note(f"goliath: serving {host.name} on {address}{towards}; Ctrl-C ends it")
 
         asyncio.run(run(settings, announce=announce))

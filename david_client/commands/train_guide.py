@@ -1,0 +1,87 @@
+"""`david train-guide`."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train_guide(
+    data: Annotated[
+        Path, typer.Argument(help='JSONL file, {"text", "label"} a line; two labels or more.')
+    ],
+    held_out: Annotated[
+        Path,
+        typer.Option(
+            "--held-out", help="Such a file for the accuracy; never trained on. Required."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the guide; must be new. Required.")],
+    start: Annotated[
+        str, typer.Option(help="Model, name or folder: its encoder and vocabulary are used.")
+    ] = "david-recipes",
+    steps: Annotated[int, typer.Option(min=1, max=10**6, help="Optimiser steps in all.")] = 300,
+    batch_size: Annotated[
+        int, typer.Option("--batch", min=1, max=4096, help="Texts a step, one block of each.")
+    ] = 32,
+    rate: Annotated[float, typer.Option(min=0, max=1, help="Peak learning rate.")] = 1e-3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="CPU threads (default: torch's choice).")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One object a line on stdout. Default: off.")
+    ] = False,
+) -> None:
+    """Train a guide from labelled texts, for --guide. Ctrl-C ends it and leaves nothing."""
+    from common.compute import settle_device
+    from common.console import note, print_json
+    from common.guidance.run import GuideRun
+    from common.guidance.run import train_guide as run_training
+    from common.guidance.training import GuideTraining
+    from common.interrupt import interruptible
+
+    config = GuideTraining(steps=steps, batch_size=batch_size, learning_rate=rate, seed=seed)
+    with interruptible(), _progress(steps, as_json=as_json) as report:
+        done = run_training(
+            GuideRun(data, held_out, start, out),
+            config,
+            device=settle_device(device, threads=threads),
+            report=report,
+        )
+    if as_json:
+        print_json({"type": "trained"} | done.record())
+        return
+    sure, *doubted = done.accuracy.items()
+    note(
+        f"trained: {done.folder}, labels {', '.join(done.labels)}; held-out accuracy "
+        f"{sure[1]:.1%}, " + ", ".join(f"{share:.1%} at doubt {d:g}" for d, share in doubted)
+    )
+
+
+@contextmanager
+def _progress(steps: int, *, as_json: bool) -> Iterator[Callable[[int, float], None]]:
+    """Progress as JSON lines, as a live bar on a terminal, or as a line every 50 steps."""
+    from common.console import note, print_json
+
+    if as_json:
+        yield lambda step, loss: print_json({"type": "progress", "step": step, "loss": loss})
+    elif not sys.stderr.isatty():
+        yield (
+            lambda step, loss: (
+                note(f"step {step}/{steps}  loss {loss:.3f}") if step % 50 == 0 else None
+            )
+        )
+    else:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("training", total=steps)
+            yield lambda step, loss: bar.update(
+                task, completed=step, description=f"loss {loss:.3f}"
+            )
