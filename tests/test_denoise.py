@@ -479,11 +479,12 @@ def test_nothing_but_the_candidates_is_read_after_fusion(
         self_conditioning=SelfConditioning.FUSED,
         halting=HaltRule(1, margin),
         forbidden=(),
-        end=-1,
     )
-    # Two different rows of scores and a copy, so that some blocks halt.
+    # Two different rows of scores and a copy, so that some blocks halt. The end is no candidate: it
+    # is masked at the first position.
     generator = torch.Generator().manual_seed(seed)
     first, second = (2 * torch.randn(1, BLOCK, SIZE, generator=generator) for _ in range(2))
+    first[..., END] = second[..., END] = -1e3
     given_scores = [first, second, second, first]
 
     def scrambled(core, _):

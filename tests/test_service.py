@@ -277,12 +277,14 @@ async def test_a_contribution_ahead_ends_the_session() -> None:
 
 def _garbage() -> dict[str, tuple[list[pb.CollaborateRequest], type[Exception]]]:
     good = client_frame_to_proto(open_frame())
-    empty, old, foreign, unspoken = (pb.CollaborateRequest() for _ in range(4))
-    for message in (old, foreign, unspoken):
+    empty, old, foreign, unspoken, older, restless = (pb.CollaborateRequest() for _ in range(6))
+    for message in (old, foreign, unspoken, older, restless):
         message.CopyFrom(good)
     old.open.protocol_version = 99
     foreign.open.vocabulary_fingerprint = bytes(32)
     unspoken.open.settings.late_rule = 77  # type: ignore[assignment]
+    older.open.settings.ClearField("projection")
+    restless.open.settings.halt_patience = 2**16
     nan = pb.CollaborateRequest(
         contribution=pb.Contribution(
             codec=pb.CODEC_TOPK,
@@ -303,6 +305,8 @@ def _garbage() -> dict[str, tuple[list[pb.CollaborateRequest], type[Exception]]]
         "other version": ([old], ProtocolMismatchError),
         "other vocabulary": ([foreign], VocabularyMismatchError),
         "unknown enum": ([unspoken], InvalidFrameError),
+        "no projection": ([older], InvalidFrameError),
+        "patience out of range": ([restless], InvalidFrameError),
         "not a number": ([good, nan], InvalidFrameError),
         "answer to no ask": ([good, answer], InvalidFrameError),
     }

@@ -52,7 +52,10 @@ def best_candidates(scores: Tensor, *, temperature: float, min_p: float, most: i
         min_p: least probability of a candidate, as a share of the best one's; in (0, 1].
         most: how many are kept: the best, of equal ones the lowest ids.
     """
+    highest = scores.amax(-1, keepdim=True)
     inside = _candidates(scores, temperature, min_p)
+    # logsumexp of scores masked with -inf takes ten times as long on a CPU.
+    mass = torch.where(inside, (scores - highest).exp(), 0.0).sum(-1)
     # Which of equal scores topk gives is not defined: it only tells where to cut.
     least = scores.topk(min(most, scores.shape[-1]), dim=-1).values[..., -1:]
     listed = inside & (scores >= least)
@@ -74,7 +77,7 @@ def best_candidates(scores: Tensor, *, temperature: float, min_p: float, most: i
     return Candidates(
         ids=best.view(*scores.shape[:2], -1),
         scores=top.view(*scores.shape[:2], -1),
-        log_mass=scores.masked_fill(~inside, -torch.inf).logsumexp(-1),
+        log_mass=highest.squeeze(-1) + mass.log(),
     )
 
 
