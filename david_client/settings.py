@@ -1,4 +1,4 @@
-"""Settings of `david ask` and `david chat`, from the command line, DAVID_* variables and david.toml."""
+"""Settings of `david ask` and `chat`, from the command line, DAVID_* variables and david.toml."""
 
 from pathlib import Path
 from typing import Any, Literal

@@ -529,6 +529,7 @@ def test_ctrl_c_at_a_terminal_stops_the_answer_and_not_the_program(pair: Pair) -
         assert david.wait(60) == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds the program in /proc")
 @pytest.mark.timeout(300)
 def test_sigterm_at_a_terminal_ends_the_program(pair: Pair, address: str) -> None:
     place = ("--goliath", address, "--insecure", "--steps", 1000)
