@@ -27,31 +27,21 @@ def ask(
     tls_key: o.TlsKey = None,
     server_ca: o.ServerCa = None,
     model: o.Model = None,
-    context: Annotated[
-        Path | None, typer.Option(help="Private text file; only David reads it (default: none).")
-    ] = None,
+    context: o.Context = None,
     suffix: Annotated[
         str | None, typer.Option(help="Public text that the answer leads into (default: none).")
     ] = None,
     literal: Annotated[
         bool, typer.Option("--literal", help="Read [[...]] in the prompt as text, not as a gap.")
     ] = False,
-    weight: Annotated[float | None, typer.Option(help="David's share, 0 to 1 (default: 0.75).")] = (
-        None
-    ),
-    contrast: Annotated[
-        float | None, typer.Option(help="How much the context is stressed (default: 0).")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps of a block (default: 32).")] = (
-        None
-    ),
+    weight: o.Weight = None,
+    contrast: o.Contrast = None,
+    steps: o.Steps = None,
     block: Annotated[
         int | None, typer.Option(help="Positions generated together (default: the model's).")
     ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Longest answer in tokens (default: one block).")
-    ] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 is greedy (default: 0.7).")] = None,
+    max_tokens: o.MaxTokens = None,
+    temperature: o.Temperature = None,
     min_p: Annotated[
         float | None, typer.Option(help="Least share of the best candidate (default: 0.05).")
     ] = None,
@@ -84,9 +74,7 @@ def ask(
     strength: Annotated[
         float | None, typer.Option(help="How hard the guide pushes, 0 to 2000 (default: 500).")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of all noise (default: drawn, and told).")
-    ] = None,
+    seed: o.Seed = None,
     late: Annotated[
         str | None, typer.Option(help="When David is late: wait, solo or fail (default: wait).")
     ] = None,
