@@ -25,7 +25,8 @@ def train_guide(
     ] = "david-recipes",
     steps: Annotated[int, typer.Option(min=1, max=10**6, help="Optimiser steps in all.")] = 300,
     batch_size: Annotated[
-        int, typer.Option("--batch", min=1, max=4096, help="Texts a step, one block of each.")
+        int,
+        typer.Option("--batch", min=1, max=4096, help="Examples a step, a block of a text each."),
     ] = 32,
     rate: Annotated[float, typer.Option(min=0, max=1, help="Peak learning rate.")] = 1e-3,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
