@@ -424,6 +424,34 @@ def test_what_is_no_text_is_replaced() -> None:
         assert terminal.read() == "a?b"
 
 
+def test_commands_complete_with_tab() -> None:
+    with typing("/we\t0.5\r/s\te\t\r/te\rbake\t\r\t\r") as terminal:
+        read = [terminal.read() for _ in range(5)]
+    assert read == ["/weight 0.5", "/seed ", "/te", "bake", ""]
+
+
+# --- real answers ---
+
+
+def test_a_long_conversation_leaves_room_for_context_and_answer(
+    pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = tmp_path / "notes.txt"
+    context.write_text(" ".join([CONTEXT] * 4))
+    settings = DavidSettings(
+        model=str(pair.david), goliath_model=str(pair.goliath), steps=1, memory=100, max_tokens=64
+    )
+    talk = Conversation(settings, context=context)
+    talk.turns = (Turn(PROMPT, CONTEXT),) * 90
+    wordy = " ".join([CONTEXT] * 40)
+    lines = Pipe(io.BytesIO(f"{PROMPT}\n{wordy}\n/context off\n{PROMPT}\n".encode()))
+    with Answers(settings) as answers:
+        chat(lines, talk, answers, OnPipe(as_json=True))
+    first, refused, last = told(capsys)
+    assert first["type"] == last["type"] == "reply"
+    assert (refused["type"], refused["reason"]) == ("error", "BAD_DATA")
+
+
 # --- whole programs ---
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import platformdirs
 from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import has_focus
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
@@ -54,8 +53,6 @@ class Terminal:
             prompt_continuation=" " * len(PROMPT),
             key_bindings=_keys(),
             history=InMemoryHistory() if history is None else _kept(history),
-            completer=WordCompleter([f"/{name}" for name in COMMANDS], sentence=True),
-            complete_while_typing=False,
             reserve_space_for_menu=0,
             input=source,
             output=create_output(stdout=sys.stderr) if screen is None else screen,
@@ -127,5 +124,12 @@ def _keys() -> KeyBindings:
     @keys.add("escape", "enter", filter=typing)
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.newline(copy_margin=False)
+
+    @keys.add("tab", filter=typing)
+    def _(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        fitting = [f"/{name} " for name in COMMANDS if f"/{name}".startswith(buffer.text)]
+        if len(fitting) == 1 and buffer.document.is_cursor_at_the_end:
+            buffer.insert_text(fitting[0][len(buffer.text) :])
 
     return keys

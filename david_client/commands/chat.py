@@ -43,11 +43,7 @@ def chat(
     json: o.Json = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Talk with Goliath, with David's help. Other settings of `ask` are read from david.toml.
-
-    With --json, or standard input from a pipe, each line of input is a question or a command, and
-    each answer is a line on stdout.
-    """
+    """Talk with Goliath, with David's help; from a pipe, each line is a question or a command."""
     given = {
         "goliath": goliath,
         "insecure": insecure,
