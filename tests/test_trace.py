@@ -496,8 +496,8 @@ def at_terminal(arguments: list[object], *, columns: int, **environment: str) ->
         env=env,
     ) as process:
         os.close(child)
-        shown, end = b"", time.monotonic() + 100
-        while time.monotonic() < end and select.select([parent], [], [], 100)[0]:
+        shown, end = b"", time.monotonic() + 200
+        while time.monotonic() < end and select.select([parent], [], [], 200)[0]:
             try:
                 data = os.read(parent, 65536)
             except OSError:  # Linux: the last writer is gone
