@@ -550,9 +550,11 @@ def test_ctrl_c_at_a_terminal_stops_the_answer_and_not_the_program(pair: Pair) -
         types(david, f"{PROMPT}\r")
         seen(david, "/60000")
         types(david, CTRL_C)
-        seen(david, "/retry asks again")
-        types(david, "/steps 2\r/retry\r")
-        seen(david, "2 steps, weight 0.75")
+        assert "/retry asks again" in seen(david, READY)
+        types(david, "/steps 2\r")
+        assert "steps 2" in seen(david, READY)
+        types(david, "/retry\r")
+        assert "2 steps, weight 0.75" in seen(david, READY)
         types(david, CTRL_D)
         assert david.wait(60) == 0
 
