@@ -43,6 +43,7 @@ def load_guide(choice: GuideChoice, model: SimplexDiffusionLM, *, longest_block:
             remedy="Ask for shorter blocks, or train a guide from a model with more positions",
         )
     _check_finite(classifier, choice.model)
+    classifier.requires_grad_(False)  # only the logits move
     return Guide(classifier, choice)
 
 

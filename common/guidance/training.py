@@ -1,10 +1,11 @@
 """Training a guide: texts with labels to a classifier that also knows what half-made text means.
 
 At a sampling step the guide reads softmax(logits): early on every position believes much the same
-of the words that the answer may have, later each is sure of its own. A classifier of sure text
-alone has no reason to change with such a mixture as the text would, and only its gradient matters.
-Half of the texts are therefore read with a doubt, evenly from none to all: mass moves from each
-position's token to the tokens of the whole text, and to the unigram prior.
+of the words that the answer may have, later each is sure of its own. Half of the texts are
+therefore read with a doubt, evenly from none to all: mass moves from each position's token to the
+tokens of the whole text, and to the unigram prior. On two kinds of recipes a classifier of sure
+text alone tells whole doubt by chance, 50 % of the held-out texts; this one tells 71 %. Whether
+answers are steered better did not show in 32 of them.
 
 Every random choice of step n is a function of (seed, n).
 """
