@@ -94,6 +94,18 @@ def project(scores: Tensor, gumbels: Tensor, temperature: float, min_p: float) -
     return keys.argmax(-1).tolist()
 
 
+def stressed(given: Tensor, other: Tensor, factor: float) -> Tensor:
+    """(1 + a) log p - a log q, where a token under a tenth of the best one's p may only be lowered."""
+    rows = []
+    for p, q in zip(given.softmax(-1), other.softmax(-1), strict=True):
+        ratio = p.log() - q.log()
+        for v in range(len(p)):
+            if p[v] < 0.1 * p.max() and ratio[v] > 0:
+                ratio[v] = 0
+        rows.append(p.log() + factor * ratio)
+    return torch.stack(rows)
+
+
 @torch.no_grad()
 def generate(
     core: Member,
@@ -132,7 +144,7 @@ def generate(
                 logits = read(david, david.prompt, "with")
                 if david.contrast:
                     other = read(david, david.without or (), "without")
-                    logits = (1 + david.contrast) * logits - david.contrast * other
+                    logits = stressed(logits, other, david.contrast)
                 fused = fused + david.weight * as_sent(logits)
             fused[:, list(forbidden)] = -torch.inf
             if block == 0:
