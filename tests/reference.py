@@ -95,7 +95,7 @@ def project(scores: Tensor, gumbels: Tensor, temperature: float, min_p: float) -
 
 
 def stressed(given: Tensor, other: Tensor, factor: float) -> Tensor:
-    """(1 + a) log p - a log q, where a token under a tenth of the best one's p may only be lowered."""
+    """(1 + a) log p - a log q; a token under a tenth of the best one's p is never raised."""
     rows = []
     for p, q in zip(given.softmax(-1), other.softmax(-1), strict=True):
         ratio = p.log() - q.log()
