@@ -126,9 +126,9 @@ class SimplexDiffusionLM(PreTrainedModel):
 
     With the reading posterior the network sees the tokens' distribution given the state and a
     unigram prior, and the state's log-likelihood is added to its logits. softmax(x) puts only 13 %
-    of its mass on the token at t = .3 (V = 15,000, K = 5), where Bayes' rule with the frequencies of
-    recipes and nothing else has a loss of .9 nats: the network cannot win back from one mean
-    embedding what the softmax hides.
+    of its mass on the token at t = .3 (V = 15,000, K = 5), where Bayes' rule with word frequencies
+    and nothing else has a loss of .9 nats: the network cannot win back from one mean embedding what
+    the softmax hides.
 
     With a local width a convolution over neighbouring positions stands before the encoder. A model
     of a million parameters learns there within a few hundred steps what stands beside what; with
