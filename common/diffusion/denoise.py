@@ -183,14 +183,13 @@ def _denoise_block(
         fused = fuse(logits, (yield Collect(block, step)))
         scores = _allowed(plan, fused.scores, first=block == 0)
         best = _best(plan, scores)
-        choice = greedy(scores)
         ended = step == len(plan.times) - 1
         if best is not None and plan.halting.patience:
-            choices = choice[0].cpu().numpy()
+            choices = best.ids[0, :, 0].cpu().numpy()
             room = plan.max_tokens - len(finished)
             still = follow(still, counted(choices, end=plan.end, room=room))
             ended |= halts(plan.halting, still, best.leads()[0].cpu().numpy())
-        ids = choice.unsqueeze(-1) if ended else _project(plan, scores, best, block, step)
+        ids = greedy(scores)[..., None] if ended else _project(plan, scores, best, block, step)
         decided = deciders(ids[..., 0], logits.argmax(-1), fused.david_choice)[0].cpu().numpy()
         estimate = ids[0].cpu().numpy()
         if ended:

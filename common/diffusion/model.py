@@ -20,7 +20,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils.generic import ModelOutput
 
 from common.diffusion.schedule import PRIOR_CURVE, TimeWarp
-from common.diffusion.simplex import Bag, Evidence, ModelInput, NoiseForm
+from common.diffusion.simplex import Bag, Evidence, ModelInput, NoiseForm, embed_bag
 from common.diffusion.terms import Reading, SelfConditioning
 
 TIME_FEATURES = 64
@@ -205,14 +205,7 @@ class SimplexDiffusionLM(PreTrainedModel):
             simplex = simplex.posterior(self.log_prior.float())
         if isinstance(simplex, Tensor):
             return simplex.to(table.dtype) @ table
-        shape = simplex.ids.shape
-        rows = nn.functional.embedding_bag(
-            simplex.ids.reshape(-1, shape[-1]),
-            table,
-            mode="sum",
-            per_sample_weights=simplex.weights.reshape(-1, shape[-1]).to(table.dtype),
-        ).view(*shape[:2], -1)
-        return rows + simplex.rest.unsqueeze(-1).to(table.dtype) * self._mean_embedding(table)
+        return embed_bag(simplex, table, self._mean_embedding(table))
 
     def forward(
         self,

@@ -110,6 +110,23 @@ ModelInput = Bag | Tensor | Evidence
 """What a model reads: a bag, dense probabilities (batch, positions, V) fp32, or evidence."""
 
 
+def embed_bag(bag: Bag, table: Tensor, mean: Tensor) -> Tensor:
+    """Mean embedding under a bag, (batch, positions, width).
+
+    Args:
+        bag: the distribution.
+        table: (V, width) embedding rows.
+        mean: (width,) what mass without an id embeds to.
+    """
+    rows = torch.nn.functional.embedding_bag(
+        bag.ids.flatten(0, 1),
+        table,
+        mode="sum",
+        per_sample_weights=bag.weights.flatten(0, 1).to(table.dtype),
+    ).view(*bag.ids.shape[:2], -1)
+    return rows + bag.rest.unsqueeze(-1).to(table.dtype) * mean
+
+
 def stack_estimates(states: Sequence[SimplexState], device: torch.device) -> Tensor:
     """Estimates of a batch as (batch, positions, h) int64, padded with -1 to the largest h."""
     width = max(state.estimate.shape[1] for state in states)

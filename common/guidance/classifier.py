@@ -18,7 +18,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from common.diffusion.simplex import Bag
+from common.diffusion.simplex import Bag, embed_bag
 
 
 class SimplexClassifierConfig(PretrainedConfig):
@@ -103,14 +103,8 @@ class SimplexClassifier(PreTrainedModel):
         """Expected embeddings (batch, positions, width); `text` as in `forward`."""
         table = self.get_input_embeddings().weight
         if isinstance(text, Bag):
-            rows = nn.functional.embedding_bag(
-                text.ids.flatten(0, 1),
-                table,
-                mode="sum",
-                per_sample_weights=text.weights.flatten(0, 1).to(table.dtype),
-            ).view(*text.ids.shape[:2], -1)
             mean = self.log_prior.softmax(-1).to(table.dtype) @ table
-            return rows + text.rest.unsqueeze(-1).to(table.dtype) * mean
+            return embed_bag(text, table, mean)
         if text.is_floating_point():
             return text.to(table.dtype) @ table
         return nn.functional.embedding(text, table)
