@@ -93,8 +93,9 @@ class Evidence:
         return full.scatter_reduce_(-1, self.ids, self.logs, "amax")
 
     def posterior(self, log_prior: Tensor) -> "Bag | Tensor":
-        """The distribution of the tokens under a prior (V,) of log-probabilities; the mass of what
-        is not listed is spread by the prior.
+        """The distribution of the tokens under a prior (V,) of log-probabilities: a bag of the
+        listed ids whose rest is spread by the prior, or (batch, positions, V) fp32 when all are
+        listed.
         """
         if self.ids is None:
             return (self.logs + log_prior).softmax(-1)
