@@ -1,7 +1,4 @@
-import asyncio
-import functools
 import math
-import threading
 
 import hypothesis
 import numpy as np
@@ -10,77 +7,30 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.collaboration.codec import encode
-from common.collaboration.contrast import contrasted
-from common.collaboration.contribution import Codec
-from common.collaboration.contributor import Contributor, Voicing
-from common.collaboration.engine import Engine
-from common.collaboration.fusion import fuse
-from common.collaboration.local import LocalDavid, run_local
+from common.collaboration.local import run_local
 from common.diffusion import conditioning
-from common.diffusion.denoise import Collect, Fused, Plan, Predict, Result, denoise
+from common.diffusion.denoise import Collect, Fused, Predict
 from common.diffusion.halting import HaltRule
-from common.diffusion.predict import predict
-from common.diffusion.projection import best_candidates
-from common.diffusion.schedule import TimeWarp
-from common.diffusion.signal import FusedSignal
-from common.diffusion.simplex import SimplexState
 from common.diffusion.terms import Decider, FinishReason, Projection, SelfConditioning
-from common.errors import BadDataError, UsageError
-from tests.tiny import tiny_model, tiny_vocabulary
-
-VOCABULARY = tiny_vocabulary()
-SIZE, END = VOCABULARY.size, VOCABULARY.end
-SOUP = VOCABULARY.encode("soup").ids[0]
-BLOCK, STEPS = 8, 4
-PROMPT = "how do i make soup?"
-NONE = np.empty(0, np.int64)
+from tests.loops import (
+    BLOCK,
+    END,
+    SIZE,
+    SOUP,
+    STEPS,
+    VOCABULARY,
+    drive,
+    plan,
+    predicts,
+    shares,
+    votes,
+)
+from tests.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")
 def model():
     return tiny_model(VOCABULARY, seed=1)
-
-
-def plan(**changes) -> Plan:
-    given = {
-        "prefix": VOCABULARY.prompt_ids(VOCABULARY.encode(PROMPT).ids),
-        "suffix": (),
-        "times": TimeWarp.from_curve().table(STEPS),
-        "block_length": BLOCK,
-        "max_tokens": 2 * BLOCK,
-        "temperature": 0.0,
-        "min_p": 0.1,
-        "seed": 7,
-        "end": END,
-        "forbidden": VOCABULARY.forbidden,
-        "self_conditioning": SelfConditioning.OWN,
-    }
-    return Plan(**(given | changes))
-
-
-def votes(*ids: int) -> torch.Tensor:
-    """Logits that want these ids, the last one to the end of the block."""
-    rows = torch.zeros(1, BLOCK, SIZE)
-    wanted = [*ids, *[ids[-1]] * BLOCK][:BLOCK]
-    rows[0, range(BLOCK), wanted] = 20.0
-    return rows
-
-
-def drive(agreed: Plan, logits, fusing=fuse, voices=()) -> tuple[list, Result]:
-    """Run the loop with logits from a function of the request; the requests and the result."""
-    loop = denoise(agreed, fusing)
-    requests = [next(loop)]
-    try:
-        while True:
-            last = requests[-1]
-            requests.append(loop.send(logits(last) if isinstance(last, Predict) else voices))
-    except StopIteration as done:
-        return requests, done.value
-
-
-def predicts(requests) -> list[Predict]:
-    return [r for r in requests if isinstance(r, Predict)]
 
 
 # The protocol
@@ -293,13 +243,6 @@ def test_estimate_conditioning_is_the_state_itself():
             assert (r.condition.weights == 1).all()
 
 
-def shares(scores: torch.Tensor, agreed: Plan) -> FusedSignal:
-    scores = scores.clone()
-    scores[..., list(agreed.forbidden)] = -torch.inf
-    best = best_candidates(scores, temperature=agreed.temperature, min_p=agreed.min_p, most=32)
-    return conditioning.fused_signal(best)
-
-
 def test_fused_conditioning_is_the_rounded_top_of_the_fused_scores():
     generator = torch.Generator().manual_seed(0)
     given: list[torch.Tensor] = []
@@ -505,305 +448,3 @@ def test_nothing_but_the_candidates_is_read_after_fusion(
             assert np.array_equal(a.signal.probabilities, b.signal.probabilities)
     assert result.ids.tolist() == same.ids.tolist()
     assert result.steps == same.steps
-
-
-# Contributors
-
-
-@pytest.mark.parametrize("codec", Codec)
-def test_a_loud_oracle_is_obeyed(model, codec):
-    class Oracle:
-        def contribute(self, state, _finished, _signal):
-            return encode(votes(SOUP)[0], block=state.block, step=state.step, codec=codec)
-
-    steps: list[Predict] = []
-    result = run_local(plan(), model, {"oracle": LocalDavid(Oracle(), 0.999)}, steps.append)
-    assert result.ids.tolist() == [SOUP] * 2 * BLOCK
-    shown = {d for step in steps[1:] for d in step.decided.tolist()}
-    assert shown <= {Decider.DAVID, Decider.BOTH}
-
-
-def contributor(model, *, codec=Codec.DENSE, kind=SelfConditioning.OWN, **changes) -> Contributor:
-    contrast = changes.pop("contrast", 0.0)
-    given = {"prompt": PROMPT, "answer_length": 2 * BLOCK} | changes
-    return Contributor(
-        model,
-        VOCABULARY,
-        voicing=Voicing(contrast=contrast, codec=codec),
-        self_conditioning=kind,
-        **given,
-    )
-
-
-def state(step: int, *, block: int = 0) -> SimplexState:
-    estimate = np.full((BLOCK, 1 if step else 0), SOUP, np.int64)
-    return SimplexState(7, block, step, 1.0 - step / 10, estimate)
-
-
-def rows_of(david: Contributor, *steps: SimplexState) -> np.ndarray:
-    for one in steps:
-        contribution = david.contribute(one, NONE)
-        assert (contribution.block, contribution.step) == (one.block, one.step)
-    return contribution.values
-
-
-def test_a_contributor_conditions_on_its_last_answer(model):
-    fresh = rows_of(contributor(model), state(1))
-    followed = rows_of(contributor(model), state(0), state(1))
-    assert not np.array_equal(fresh, followed)
-
-
-def test_a_contributor_starts_anew_after_a_missed_step(model):
-    fresh = rows_of(contributor(model), state(2))
-    missed = rows_of(contributor(model), state(0), state(2))
-    kept = rows_of(contributor(model), state(0), state(1), state(2))
-    assert np.array_equal(fresh, missed)
-    assert not np.array_equal(fresh, kept)
-
-
-def test_a_contributor_starts_anew_in_each_block(model):
-    before = contributor(model)
-    rows_of(before, state(0), state(1))
-    assert np.array_equal(
-        rows_of(before, state(0, block=1)), rows_of(contributor(model), state(0, block=1))
-    )
-
-
-def test_an_estimate_needs_no_memory(model):
-    kind = SelfConditioning.ESTIMATE
-    fresh = rows_of(contributor(model, kind=kind), state(2))
-    followed = rows_of(contributor(model, kind=kind), state(0), state(1), state(2))
-    assert np.array_equal(fresh, followed)
-
-
-def test_a_fused_signal_is_all_that_a_contributor_conditions_on(model):
-    kind = SelfConditioning.FUSED
-    signal, other = (shares(votes(SOUP + n) / 4, plan(temperature=1.0)) for n in range(2))
-
-    def told(*steps: int, last=signal, **how) -> np.ndarray:
-        david = contributor(model, kind=kind, **how)
-        for n in steps[:-1]:
-            david.contribute(state(n), NONE, other if n else None)
-        return david.contribute(state(steps[-1]), NONE, last).values
-
-    assert np.array_equal(told(2), told(0, 1, 2))
-    assert not np.array_equal(told(2), told(2, last=other))
-    assert not np.array_equal(told(2), told(2, last=None))
-    # Both branches of a contrast read it.
-    a = torch.tensor(told(2, context="add salt."), dtype=torch.float32)
-    b = torch.tensor(told(2), dtype=torch.float32)
-    expected = contrasted(a.view(BLOCK, SIZE), b.view(BLOCK, SIZE), 0.5)
-    both = torch.tensor(told(2, context="add salt.", contrast=0.5), dtype=torch.float32)
-    expected = expected - expected.amax(-1, keepdim=True)
-    torch.testing.assert_close(both.view(BLOCK, SIZE), expected, atol=0.1, rtol=0.01)
-
-
-def test_the_local_driver_passes_the_signal_on(model):
-    class Listener:
-        def __init__(self):
-            self.heard = []
-
-        def contribute(self, state, _finished, signal):
-            self.heard.append(signal)
-            return encode(votes(SOUP)[0], block=state.block, step=state.step, codec=Codec.TOPK)
-
-    listener, shown = Listener(), []
-    agreed = plan(self_conditioning=SelfConditioning.FUSED)
-    run_local(agreed, model, {"l": LocalDavid(listener, 0.5)}, lambda r: shown.append(r.signal))
-    assert len(shown) == 2 * STEPS
-    assert all(a is b for a, b in zip(listener.heard, shown, strict=True))
-    assert [one is None for one in shown] == [n % STEPS == 0 for n in range(2 * STEPS)]
-
-
-def test_finished_blocks_are_read_by_contributors(model):
-    david = contributor(model)
-    plain = rows_of(david, state(0, block=1))
-    block = np.full(BLOCK, SOUP, np.int64)
-    assert not np.array_equal(david.contribute(state(0, block=1), block).values, plain)
-
-
-def test_a_context_changes_the_vote_and_stays_out_of_the_prompt(model):
-    plain, private = contributor(model), contributor(model, context="add salt.")
-    assert plain.prompt_ids == private.prompt_ids == plan().prefix
-    assert not np.array_equal(rows_of(plain, state(0)), rows_of(private, state(0)))
-
-
-def test_contrast_compares_with_the_context_and_without(model):
-    with_, without = contributor(model, context="add salt."), contributor(model)
-    both = contributor(model, context="add salt.", contrast=0.5)
-    a, b = (torch.tensor(rows_of(d, state(0)), dtype=torch.float32) for d in (with_, without))
-    expected = contrasted(a.view(BLOCK, SIZE), b.view(BLOCK, SIZE), 0.5)
-    expected = expected - expected.amax(-1, keepdim=True)
-    result = torch.tensor(rows_of(both, state(0)), dtype=torch.float32).view(BLOCK, SIZE)
-    torch.testing.assert_close(result, expected, atol=0.1, rtol=0.01)
-
-
-def test_contrast_without_a_context_is_refused(model):
-    with pytest.raises(UsageError, match="contrast"):
-        contributor(model, contrast=0.5)
-
-
-def test_texts_too_long_for_david_are_refused(model):
-    with pytest.raises(BadDataError, match="256 positions"):
-        contributor(model, context="salt " * 300)
-
-
-# Drivers
-
-
-def test_the_local_driver_shows_every_step(model):
-    seen: list[tuple[int, int]] = []
-    result = run_local(
-        plan(end=-1), model, {}, lambda r: seen.append((r.state.block, r.state.step))
-    )
-    assert seen == [(b, s) for b in range(2) for s in range(STEPS)]
-    assert len(result.ids) == 2 * BLOCK
-
-
-def test_weight_nought_and_one_in_the_local_driver(model):
-    small = tiny_model(VOCABULARY, seed=5)
-    agreed = plan()
-    alone = run_local(agreed, model, {}).ids.tolist()
-    muted = run_local(agreed, model, {"d": LocalDavid(contributor(small), 0.0)}).ids.tolist()
-    assert muted == alone
-    answers = [
-        run_local(agreed, core, {"d": LocalDavid(contributor(small), 1.0)}).ids.tolist()
-        for core in (model, small, tiny_model(VOCABULARY, seed=9))
-    ]
-    assert answers[0] == answers[1] == answers[2] != alone
-
-
-def test_a_fault_in_a_contributor_reaches_the_caller(model):
-    class Broken:
-        def contribute(self, *_):
-            raise RuntimeError("no salt left")
-
-    with pytest.raises(RuntimeError, match="no salt"):
-        run_local(plan(), model, {"d": LocalDavid(Broken(), 0.5)})
-
-
-# The engine
-
-
-def ask(seed: int, *, prompt: int = 5, block: int = BLOCK, step: int = 1) -> Predict:
-    rng = np.random.default_rng(seed)
-    estimate = rng.integers(16, SIZE, (block, min(step, 1)))
-    prefix = tuple(rng.integers(16, SIZE, prompt).tolist())
-    return Predict(SimplexState(seed, 0, step, 0.5, estimate), prefix, (), None, NONE, NONE)
-
-
-async def test_one_at_a_time_is_bit_equal(model):
-    requests = [ask(n, prompt=3 + n) for n in range(5)]
-    async with Engine(functools.partial(predict, model)) as engine:
-        answers = await asyncio.gather(*(engine.predict(r) for r in requests))
-    for request, answer in zip(requests, answers, strict=True):
-        assert torch.equal(answer, predict(model, [request]))
-
-
-async def test_waiting_requests_share_a_pass(model):
-    sizes = []
-
-    def predictor(requests):
-        sizes.append(len(requests))
-        return predict(model, requests)
-
-    requests = [ask(n, prompt=3 + n, step=n % 2) for n in range(7)]
-    async with Engine(predictor, max_batch=4) as engine:
-        answers = await asyncio.gather(*(engine.predict(r) for r in requests))
-    assert sizes == [4, 3]
-    for request, answer in zip(requests, answers, strict=True):
-        torch.testing.assert_close(answer, predict(model, [request]), atol=1e-3, rtol=1e-4)
-
-
-async def test_block_lengths_are_not_mixed():
-    lengths = []
-
-    def predictor(requests):
-        lengths.append([len(r.state.estimate) for r in requests])
-        return torch.zeros(len(requests), lengths[-1][0], SIZE)
-
-    async with Engine(predictor, max_batch=8) as engine:
-        await asyncio.gather(*(engine.predict(ask(n, block=4 + n % 2)) for n in range(6)))
-    assert lengths == [[4, 4, 4], [5, 5, 5]]
-
-
-async def test_the_model_runs_off_the_event_loop():
-    threads = []
-
-    def predictor(requests):
-        threads.append(threading.current_thread())
-        return torch.zeros(len(requests), BLOCK, SIZE)
-
-    async with Engine(predictor) as engine:
-        await asyncio.gather(engine.predict(ask(0)), engine.predict(ask(1)))
-    assert threads[0] is threads[1]
-    assert threads[0] is not threading.main_thread()
-
-
-async def test_a_fault_reaches_its_caller_and_the_engine_goes_on():
-    def predictor(requests):
-        if requests[0].state.seed == 1:
-            raise RuntimeError("out of memory")
-        return torch.zeros(len(requests), BLOCK, SIZE)
-
-    async with Engine(predictor) as engine:
-        with pytest.raises(RuntimeError, match="out of memory"):
-            await engine.predict(ask(1))
-        assert (await engine.predict(ask(2))).shape == (1, BLOCK, SIZE)
-
-
-async def test_a_cancelled_request_is_not_computed():
-    running, go = threading.Event(), threading.Event()
-    seeds = []
-
-    def predictor(requests):
-        seeds.extend(r.state.seed for r in requests)
-        running.set()
-        go.wait(20)
-        return torch.zeros(len(requests), BLOCK, SIZE)
-
-    async with Engine(predictor) as engine:
-        first, second, third = (asyncio.create_task(engine.predict(ask(n))) for n in range(3))
-        await asyncio.to_thread(running.wait, 20)
-        second.cancel()
-        await asyncio.gather(second, return_exceptions=True)
-        go.set()
-        await asyncio.gather(first, third)
-    assert second.cancelled()
-    assert seeds == [0, 2]
-
-
-async def test_cancelling_the_running_request_leaves_the_engine_whole():
-    running, go = threading.Event(), threading.Event()
-
-    def predictor(requests):
-        running.set()
-        go.wait(20)
-        return torch.zeros(len(requests), BLOCK, SIZE)
-
-    async with Engine(predictor) as engine:
-        first = asyncio.create_task(engine.predict(ask(0)))
-        await asyncio.to_thread(running.wait, 20)
-        first.cancel()
-        go.set()
-        assert (await engine.predict(ask(1))).shape == (1, BLOCK, SIZE)
-    assert first.cancelled()
-
-
-async def test_stopping_leaves_nobody_waiting():
-    running, go = threading.Event(), threading.Event()
-
-    def predictor(requests):
-        running.set()
-        go.wait(20)
-        return torch.zeros(len(requests), BLOCK, SIZE)
-
-    async with Engine(predictor) as engine:
-        tasks = [asyncio.create_task(engine.predict(ask(n))) for n in range(3)]
-        await asyncio.to_thread(running.wait, 20)
-        asyncio.get_running_loop().call_later(0.05, go.set)
-    done, pending = await asyncio.wait(tasks, timeout=10)
-    for task in pending:
-        task.cancel()
-    assert not pending
-    assert all(task.cancelled() for task in done)
