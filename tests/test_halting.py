@@ -32,7 +32,7 @@ def test_what_is_cut_does_not_count(room: int, choices: np.ndarray, expected: li
 def test_unchanged_steps_are_counted_from_the_last_change(steps: list[list[int]]) -> None:
     still: Standstill | None = None
     for choices in steps:
-        still = follow(still, ids(*choices))
+        still = follow(still, ids(*choices), 0.3)
     same = 0
     while same + 1 < len(steps) and steps[-2 - same] == steps[-1]:
         same += 1
@@ -45,7 +45,7 @@ def test_an_end_token_that_moves_is_a_change() -> None:
     still = None
     seen = []
     for choices in shown:
-        still = follow(still, counted(choices, end=END, room=99))
+        still = follow(still, counted(choices, end=END, room=99), 0.3)
         seen.append(still.unchanged)
     assert seen == [0, 0, 1]
 
@@ -68,3 +68,12 @@ def test_every_position_that_counts_must_lead() -> None:
     assert not halts(HaltRule(3, 2.5), still, leads)
     assert not halts(HaltRule(3, 2.0), Standstill(ids(1, 2, 3), 3), leads)
     assert halts(HaltRule(3, 0.0), Standstill(ids(1, 2, 3, 4), 3), leads)
+
+
+def test_before_the_state_can_be_read_nothing_stands_still() -> None:
+    still = None
+    seen = []
+    for t in (0.9, 0.5, 0.401, 0.4, 0.3):
+        still = follow(still, ids(1, 2), t)
+        seen.append(still.unchanged)
+    assert seen == [0, 0, 0, 1, 2]

@@ -187,7 +187,7 @@ def _denoise_block(
         if best is not None and plan.halting.patience:
             choices = best.ids[0, :, 0].cpu().numpy()
             room = plan.max_tokens - len(finished)
-            still = follow(still, counted(choices, end=plan.end, room=room))
+            still = follow(still, counted(choices, end=plan.end, room=room), t)
             ended |= halts(plan.halting, still, best.leads()[0].cpu().numpy())
         ids = greedy(scores)[..., None] if ended else _project(plan, scores, best, block, step)
         decided = deciders(ids[..., 0], logits.argmax(-1), fused.david_choice)[0].cpu().numpy()

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+READABLE_FROM = 0.4
+"""Time (of 1 to 0) from which on a block can stand still. Before, the state is mostly noise, and a
+draft that does not change only repeats what the model thinks of every text.
+"""
 MAX_PATIENCE = 2**16 - 1
 """Largest patience: no block has more steps."""
 MAX_MARGIN = 1000.0
@@ -34,7 +38,7 @@ class Standstill:
     choices: np.ndarray
     """(counted positions,) int64 best candidates of the last step, as `counted` gives them."""
     unchanged: int = 0
-    """Steps in a row, up to the last one, that changed none of them."""
+    """Steps in a row, up to the last one, that changed none of them, from `READABLE_FROM` on."""
 
 
 def counted(choices: np.ndarray, *, end: int, room: int) -> np.ndarray:
@@ -45,9 +49,11 @@ def counted(choices: np.ndarray, *, end: int, room: int) -> np.ndarray:
     return choices[: min(ended[0] + 1 if len(ended) else len(choices), room)]
 
 
-def follow(before: Standstill | None, choices: np.ndarray) -> Standstill:
-    """The standstill after a step that chose these; before a block's first step there is none."""
-    if before is None or not np.array_equal(before.choices, choices):
+def follow(before: Standstill | None, choices: np.ndarray, t: float) -> Standstill:
+    """The standstill after a step at time t that chose these; before a block's first step there is
+    none.
+    """
+    if before is None or t > READABLE_FROM or not np.array_equal(before.choices, choices):
         return Standstill(choices)
     return Standstill(choices, before.unchanged + 1)
 

@@ -32,8 +32,6 @@ from common.vocabulary import Vocabulary
 CURVE_TIMES = (0.05, 0.12, 0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0)
 OLDER_BY = 0.15
 """A separate earlier state for self-conditioning is at most this much noisier (time)."""
-MIXED_SHARE = 0.6
-"""Share of training rows whose positions have times of their own."""
 READABLE_TO, NOISY_FROM = 0.3, 0.4
 """The state alone tells nearly every token up to the one time, and few from the other on."""
 
@@ -56,6 +54,10 @@ class TrainingConfig:
     """AdamW's, on matrices only."""
     clip: float = 1.0
     """Largest gradient norm."""
+    mixed: float = 0.6
+    """Share of rows whose positions have times of their own."""
+    conditioned: float = 0.5
+    """Share of steps with self-conditioning."""
     average: float = 0.999
     """Decay a step of the moving average of the weights, which is what is measured and exported."""
     seed: int = 0
@@ -97,9 +99,9 @@ def native_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _times(batch: Batch, warp: TimeWarp, rng: np.random.Generator) -> np.ndarray:
-    """Times (batch, block): one for a whole row, as in sampling, or, in `MIXED_SHARE` of the rows,
-    one for each position: some can be read and the others hardly.
+def _times(batch: Batch, warp: TimeWarp, mixed: float, rng: np.random.Generator) -> np.ndarray:
+    """Times (batch, block): one for a whole row, as in sampling, or, in a share `mixed` of the
+    rows, one for each position: some can be read and the others hardly.
 
     Where all positions are equally noisy, a token that the words around would decide stands among
     words that are as hard to see: mixed rows teach what follows from what (they are a masked LM's
@@ -110,8 +112,8 @@ def _times(batch: Batch, warp: TimeWarp, rng: np.random.Generator) -> np.ndarray
     even = warp.at((rng.permutation(rows) + rng.random(rows)) / rows)[:, None]
     noisy = rng.random((rows, positions)) < rng.random((rows, 1))
     u = rng.random((rows, positions))
-    mixed = np.where(noisy, NOISY_FROM + (1 - NOISY_FROM) * u, READABLE_TO * u)
-    return np.where(rng.random((rows, 1)) < MIXED_SHARE, mixed, even)
+    uneven = np.where(noisy, NOISY_FROM + (1 - NOISY_FROM) * u, READABLE_TO * u)
+    return np.where(rng.random((rows, 1)) < mixed, uneven, even)
 
 
 class Trainer:
@@ -248,7 +250,8 @@ class Trainer:
 
     def _loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         rows = len(batch.target)
-        t = torch.from_numpy(_times(batch, self.model.config.warp, rng)).clamp(min=1e-3)
+        times = _times(batch, self.model.config.warp, self.config.mixed, rng)
+        t = torch.from_numpy(times).clamp(min=1e-3)
         seeds = [int(s) for s in rng.integers(2**63, size=rows)]
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._autocast):
             condition = self._condition(batch, t, seeds, rng)
@@ -268,11 +271,11 @@ class Trainer:
     def _condition(
         self, batch: Batch, t: Tensor, seeds: list[int], rng: np.random.Generator
     ) -> Bag:
-        """Nothing in half of the steps; else the model's own prediction, at the same state or at an
-        earlier one.
+        """Nothing in some steps; else the model's own prediction, at the same state or an earlier
+        one.
         """
         none = conditioning.nothing(len(batch.target), batch.target.shape[1], batch.target.device)
-        if rng.random() < 0.5:
+        if rng.random() >= self.config.conditioned:
             return none
         earlier = rng.random() < 0.5
         older = torch.from_numpy(rng.random((len(t), 1)) * OLDER_BY)
