@@ -160,6 +160,42 @@ def test_bundled_questions_are_all_held_out() -> None:
     assert {split_of(record["title"]) for record in records} == {"test"}
 
 
+def test_private_questions_are_the_first_of_form_d_by_hash() -> None:
+    def record(title: str, form: str, asked: str, context: str = "") -> dict[str, str]:
+        return {"title": title, "form": form, "instruction": asked, "context": context}
+
+    notes = [record("pie", "D", f"Q{n}?", f"Note {n}.") for n in range(5)]
+    again = record("pie", "D", "Q0?", "Another note.")
+    records = [record("pie", "A", "How?"), *notes, again, record("jam", "D", "Q0?", "Jam.")]
+    assert corpora.heldout_private(records) == [*notes, records[-1]]
+    first = sorted(
+        (*notes, records[-1]),
+        key=lambda r: hashlib.sha256(f"{r['title']}\n{r['instruction']}".encode()).digest(),
+    )[:3]
+    chosen = corpora.heldout_private(records, count=3)
+    assert sorted(map(str, chosen)) == sorted(map(str, first))
+    assert chosen == [r for r in records if r in chosen]
+
+
+def test_held_out_notes_are_those_of_the_test_recipes(packages: Path, tmp_path: Path) -> None:
+    build(packages, tmp_path / "out")
+    held = load(tmp_path / "out", "heldout-private")
+    assert {record["title"] for record in held} == set(titles("test", 3))
+    tested = load(tmp_path / "out", "recipes.test")
+    assert held == corpora.heldout_private(tested)
+
+
+def test_bundled_notes_are_all_held_out_and_hold_their_answers() -> None:
+    path = Path(corpora.__file__).parents[1] / "bundled/heldout-private.jsonl"
+    assert path.stat().st_size < 50_000
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len({(r["title"], r["instruction"]) for r in records}) == len(records) == 100
+    assert {split_of(record["title"]) for record in records} == {"test"}
+    assert {record["form"] for record in records} == {"D"}
+    assert all(record["response"] in record["context"] for record in records)
+    assert corpora.heldout_private(records) == records
+
+
 def test_the_train_copy_goes_and_the_test_copy_stays() -> None:
     train, test = titles("train", 1)[0], titles("test", 1)[0]
     examples = [Example(train, "wiki", "Same text."), Example(test, "wiki", "Same  text")]

@@ -24,6 +24,8 @@ from common.training.sources import Example
 SPLITS = ("test", "valid", "train")
 HELDOUT_GENERAL = 100
 """Questions of heldout-general.jsonl."""
+HELDOUT_PRIVATE = 100
+"""Questions of heldout-private.jsonl."""
 
 
 class CorpusError(Exception):
@@ -187,7 +189,7 @@ def _runs(text: str) -> set[str]:
 
 
 def build(packages: Path, out: Path) -> dict[str, Counts]:
-    """Write {general,recipes}.{train,valid,test}.jsonl and heldout-{general,recipes}.jsonl.
+    """Write {general,recipes}.{train,valid,test}.jsonl and heldout-{general,recipes,private}.jsonl.
 
     Returns:
         Counts by "corpus.split source".
@@ -212,6 +214,7 @@ def build(packages: Path, out: Path) -> dict[str, Counts]:
         counts[label] = counts.get(label, Counts()).plus(example)
     files["heldout-recipes"] = heldout(files["recipes.test"])
     files["heldout-general"] = heldout_general(files["general.test"])
+    files["heldout-private"] = heldout_private(files["recipes.test"])
     for name, records in files.items():
         lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
@@ -245,6 +248,20 @@ def heldout_general(
             asked.setdefault(record["title"], record)
     chosen = sorted(asked, key=lambda title: hashlib.sha256(title.encode()).digest())[:count]
     return [record for title, record in asked.items() if title in set(chosen)]
+
+
+def heldout_private(
+    records: list[dict[str, str]], *, count: int = HELDOUT_PRIVATE
+) -> list[dict[str, str]]:
+    """Questions that only a private note answers (form D), no two the same about one title: those
+    with the smallest sha256 of title and question, in the order of the records.
+    """
+    asked: dict[str, dict[str, str]] = {}
+    for record in records:
+        if record["form"] == "D":
+            asked.setdefault(f"{record['title']}\n{record['instruction']}", record)
+    chosen = sorted(asked, key=lambda key: hashlib.sha256(key.encode()).digest())[:count]
+    return [record for key, record in asked.items() if key in set(chosen)]
 
 
 def main() -> None:
