@@ -17,7 +17,7 @@ LEAST_WIDTH = 100
 """Characters of a line, also where the output is no terminal: fewer would cut figures off."""
 _COLUMNS = (
     "system", "steps", "perplexity", "median", "repeated", "doubled", "distinct", "words",
-    "rare", "chance", "empty",
+    "{known}", "chance", "empty",
 )  # fmt: skip
 _MEANING = (
     "perplexity: the judge's, of all answers (95 % interval) and the median of one; lower is "
@@ -25,23 +25,27 @@ _MEANING = (
     "repeated: share of an answer's 4-grams that are in it before; doubled: share of words that "
     "follow themselves",
     "distinct: share of different 4-grams among the first {runs} of each line",
-    "rare: share of the real answer's rarer words, not in the question, that the answer has; "
-    "chance: of another question's",
+    "{known}: share of {what}, not in the question, that the answer has; chance: of another "
+    "question's",
 )
+_RARE = {"known": "rare", "what": "the real answer's rarer words"}
+_COPIED = {"known": "copied", "what": "the real answer's names and numbers from the context"}
+"""Where only a context has the answer, its rare words would say the same again, and less."""
 
 
 def print_table(records: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None:
     """The lines of one task, what they mean, and 32 steps against 128."""
     console = _console()
+    names = _COPIED if "copied" in records[0] else _RARE
     title = _text(f"{summary['data']}: {records[0]['n']} questions")
     table = Table(box=None, title=title, title_justify="left", padding=(0, 1, 0, 0))
     for number, name in enumerate(_COLUMNS):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+        table.add_column(name.format(**names), justify="right" if number else "left", no_wrap=True)
     for record in records:
         table.add_row(*map(_text, _line(record)))
     console.print(table)
     for line in _MEANING:
-        console.print(_text(line.format(runs=records[0]["distinct_runs"])))
+        console.print(_text(line.format(runs=records[0]["distinct_runs"], **names)))
     for system, found in summary["steps_32_vs_128"].items():
         if found["delta"] is not None:
             console.print(
@@ -58,6 +62,7 @@ def samples(task: Task, rows: Rows, count: int) -> list[dict[str, Any]]:
         {
             "data": task.name,
             "question": question.instruction,
+            **({"context": question.context} if question.context else {}),
             "answers": [
                 {"system": cell.system, "steps": cell.steps or None, "text": found[number].text}
                 for cell, found in rows.items()
@@ -84,6 +89,8 @@ def print_examples(found: Sequence[dict[str, Any]]) -> None:
             row = [texts.get((system, steps), "") for system in systems]
             table.add_row(str(steps), *map(_text, row))
         console.print(table)
+        if "context" in sample:
+            console.print(_text(f"context: {sample['context']}"))
         console.print(_text(f"real: {texts.get(('real', None), '')}\n"))
 
 
@@ -91,6 +98,7 @@ def _line(record: dict[str, Any]) -> list[str]:
     def share(value: float | None) -> str:
         return "-" if value is None else f"{100 * value:.1f}%"
 
+    known = "copied" if "copied" in record else "rare_recall"
     return [
         record["system"],
         str(record["steps"] or "-"),
@@ -100,8 +108,8 @@ def _line(record: dict[str, Any]) -> list[str]:
         share(record["doubled"]["value"]),
         share(record["distinct"]),
         _figure(record["words"]["value"]),
-        share(record["rare_recall"]["value"]),
-        share(record["rare_recall_control"]),
+        share(record[known]["value"]),
+        share(record[f"{known}_control"]),
         str(record["empty"]),
     ]
 

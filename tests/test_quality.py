@@ -58,7 +58,7 @@ def pair():
 @pytest.fixture
 def bench(pair):
     terms = replace(default_settings(pair.goliath.config), steps=3, weight=0.5)
-    return Bench(pair, FakeJudge(), terms, seed=5, batch=4)
+    return Bench(pair, FakeJudge(), terms, seed=5, contrast=1.0, batch=4)
 
 
 # --- measures of text ---
@@ -150,8 +150,10 @@ def test_who_says_what_was_wanted_has_full_recall(wanted):
 
 
 @pytest.mark.parametrize("mode", SelfConditioning)
-@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
-def test_one_question_is_the_embedded_answer(pair, mode, weight):
+@pytest.mark.parametrize(
+    ("weight", "contrast"), [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (0.5, 0.5), (1.0, 0.5)]
+)
+def test_one_question_is_the_embedded_answer(pair, mode, weight, contrast):
     terms = replace(
         default_settings(pair.goliath.config),
         steps=5,
@@ -160,7 +162,7 @@ def test_one_question_is_the_embedded_answer(pair, mode, weight):
         self_conditioning=mode,
     )
     question = Question("how do i make soup?", "salt water in a pot", "")
-    (batched,) = generate(pair, [question], settings=terms, seed=3)
+    (batched,) = generate(pair, [question], settings=terms, seed=3, contrast=contrast)
     terms = replace(terms, seed=question_seed(3, question))
     plan = plan_for(pair.goliath.config, pair.vocabulary, terms, prompt=question.instruction)
     david = Contributor(
@@ -168,7 +170,7 @@ def test_one_question_is_the_embedded_answer(pair, mode, weight):
         pair.vocabulary,
         prompt=question.instruction,
         context=question.context,
-        voicing=Voicing(),
+        voicing=Voicing(contrast),
         self_conditioning=mode,
         answer_length=48,
     )
@@ -344,7 +346,7 @@ def test_a_foreign_file_is_refused_and_kept(tmp_path, held):
 def measured(bench, *, systems=("goliath", "pair"), steps=(2, 3), answers=None, **limits):
     task = make_task("cooking", QUESTIONS, bench.pair.vocabulary, max_tokens=16, **limits)
     answers = answers or Answers()
-    return task, {c: fill(bench, task, c, answers) for c in cells("cooking", systems, steps)}
+    return task, {c: fill(bench, task, c, answers) for c in cells(task, systems, steps)}
 
 
 def test_real_text_is_cut_like_an_answer(pair):
@@ -501,6 +503,9 @@ def test_the_command_resumes(quality, tmp_path):
         (["--steps", "0"], "numbers of steps"),
         (["--steps", "8,8"], "numbers of steps"),
         (["--systems", "pair,me"], "goliath, david, pair"),
+        (["--contrast", "-1"], "0 to 100"),
+        (["--contrast", "101"], "0 to 100"),
+        (["--contrast", "nan"], "0 to 100"),
         (["--min-p", "0"], "above 0"),
         (["--data", "file.jsonl"], "NAME=FILE"),
         (["--weight", "1.5"], "--weight"),

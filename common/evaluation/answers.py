@@ -17,7 +17,7 @@ class Cell:
     data: str
     """Name of the questions."""
     system: str
-    """"goliath", "david", "pair", "real" or "shuffled"."""
+    """"goliath", "david", "pair", "contrast", "real" or "shuffled"."""
     steps: int
     """Denoising steps of a block; 0 for texts that nothing was generated for."""
 

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from common.collaboration.codec import encode
+from common.collaboration.contrast import contrasted
 from common.collaboration.fusion import Voice, fuse
 from common.collaboration.plan import plan_for
 from common.diffusion import conditioning
@@ -41,25 +43,29 @@ class _Session:
     """One question on its way."""
 
     plan: Plan
-    private: tuple[int, ...]
-    """What David sees before the answer."""
+    prefixes: tuple[tuple[int, ...], ...]
+    """What David sees before the answer, for each of his passes: with the private text and, under
+    contrast, without it."""
     loop: Any = field(init=False)
     request: Predict = field(init=False)
-    condition: Bag | None = None
-    """David's own last prediction."""
+    conditions: list[Bag | None] = field(init=False)
+    """David's own last prediction of each pass."""
     result: Result | None = None
 
     def __post_init__(self) -> None:
+        self.conditions = [None] * len(self.prefixes)
         self.loop = denoise(self.plan, fuse)
         self.request = next(self.loop)
 
-    def for_david(self, own: bool) -> Predict:
-        """The same state in front of David, beside the private text."""
+    def for_david(self, branch: int, own: bool) -> Predict:
+        """The same state in front of David, behind the text that he sees in this pass."""
         begun = self.request.state.step > 0
         return replace(
             self.request,
-            prefix=(*self.private, *self.request.prefix[len(self.plan.prefix) :]),
-            condition=(self.condition if begun else None) if own else self.request.condition,
+            prefix=(*self.prefixes[branch], *self.request.prefix[len(self.plan.prefix) :]),
+            condition=(self.conditions[branch] if begun else None)
+            if own
+            else self.request.condition,
         )
 
     def advance(self, logits: Tensor, voices: Sequence[Voice]) -> None:
@@ -77,6 +83,7 @@ def generate(
     *,
     settings: SessionSettings,
     seed: int,
+    contrast: float = 0.0,
     batch: int = BATCH,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Result]:
@@ -88,6 +95,8 @@ def generate(
         questions: what is asked; a context goes to David alone.
         settings: the terms of every answer, but for the seed.
         seed: from it comes each question's own, see `question_seed`.
+        contrast: the factor a of `contrasted`, at least 0, for the questions that have a context;
+            it costs a second pass of David.
         batch: questions of a forward pass.
         progress: told how many answers are done.
 
@@ -98,22 +107,21 @@ def generate(
     for start in range(0, len(questions), batch):
         chunk = questions[start : start + batch]
         sessions = [
-            _open(pair, question, replace(settings, seed=question_seed(seed, question)))
+            _open(pair, question, replace(settings, seed=question_seed(seed, question)), contrast)
             for question in chunk
         ]
         while live := [session for session in sessions if session.result is None]:
-            _step(pair, live, settings)
+            _step(pair, live, settings, contrast)
         results += [session.result for session in sessions if session.result is not None]
         progress(len(results))
     return results
 
 
-def _open(pair: Pair, question: Question, settings: SessionSettings) -> _Session:
+def _open(pair: Pair, question: Question, settings: SessionSettings, contrast: float) -> _Session:
     vocabulary = pair.vocabulary
     plan = plan_for(config_of(pair.goliath), vocabulary, settings, prompt=question.instruction)
-    private = vocabulary.prompt_ids(
-        vocabulary.encode(question.instruction).ids, vocabulary.encode(question.context).ids
-    )
+    prompt, context = (vocabulary.encode(t).ids for t in (question.instruction, question.context))
+    private, public = vocabulary.prompt_ids(prompt, context), vocabulary.prompt_ids(prompt)
     need = len(private) + settings.blocks * settings.block_length
     room = config_of(pair.david).max_positions
     if settings.weight > 0 and need > room:
@@ -121,17 +129,12 @@ def _open(pair: Pair, question: Question, settings: SessionSettings) -> _Session
             f"expected prompt, context and answer to fit David's {room} positions, got {need}",
             remedy="Leave the record out, or lower --max-tokens",
         )
-    return _Session(plan, private)
+    return _Session(plan, (private, public) if contrast and question.context else (private,))
 
 
-def _step(pair: Pair, live: Sequence[_Session], settings: SessionSettings) -> None:
+def _step(pair: Pair, live: Sequence[_Session], settings: SessionSettings, contrast: float) -> None:
     own = settings.self_conditioning is SelfConditioning.OWN
-    david = None
-    if settings.weight > 0:
-        david = predict(pair.david, [session.for_david(own) for session in live])
-        if own:
-            for row, session in enumerate(live):
-                session.condition = conditioning.from_logits(david[row : row + 1])
+    david = _david(pair, live, own, contrast) if settings.weight > 0 else None
     # At weight 1 the scores hold nothing of Goliath: any finite logits do in his place.
     alone = david is not None and settings.weight == 1
     core = david if alone else predict(pair.goliath, [session.request for session in live])
@@ -139,6 +142,27 @@ def _step(pair: Pair, live: Sequence[_Session], settings: SessionSettings) -> No
     for row, session in enumerate(live):
         voices = [] if david is None else [_voice(david[row], session.request, settings)]
         session.advance(core[row : row + 1], voices)
+
+
+def _david(pair: Pair, live: Sequence[_Session], own: bool, contrast: float) -> Tensor:
+    """(sessions, block, V) David's logits, with the contrast where there is a second pass."""
+    rows = list(_look(pair, live, 0, own))
+    twice = [row for row, session in enumerate(live) if len(session.prefixes) > 1]
+    if twice:
+        without = _look(pair, [live[row] for row in twice], 1, own)
+        for row, other in zip(twice, without, strict=True):
+            rows[row] = contrasted(rows[row], other, contrast)
+    return torch.stack(rows)
+
+
+def _look(pair: Pair, sessions: Sequence[_Session], branch: int, own: bool) -> Tensor:
+    """One pass of David; each session keeps its prediction for the next step of that pass."""
+    # A pass of its own: together the shorter text would be padded, and no longer bit-equal.
+    logits = predict(pair.david, [session.for_david(branch, own) for session in sessions])
+    if own:
+        for row, session in enumerate(sessions):
+            session.conditions[branch] = conditioning.from_logits(logits[row : row + 1])
+    return logits
 
 
 def _voice(rows: Tensor, request: Predict, settings: SessionSettings) -> Voice:

@@ -1,5 +1,6 @@
 """How good is the text? Goliath, David and the pair on held-out questions, beside real and shuffled
-text, by a judge's perplexity and by measures that dull or repeated text cannot fool.
+text, by a judge's perplexity and by measures that dull or repeated text cannot fool; and how well
+David copies from a private context, with contrast and without.
 
 Real text is the reference response, read through the models' vocabulary and cut to the tokens that
 an answer may have. Shuffled text is the same words in random order: a bound from below.
@@ -19,7 +20,8 @@ from common.evaluation.pair import Pair, Question
 from common.frames import SessionSettings
 from common.vocabulary import Vocabulary
 
-SYSTEMS = ("goliath", "david", "pair")
+SYSTEMS = ("goliath", "david", "pair", "contrast")
+"""The last one is the pair with contrast: only questions that have a context tell the two apart."""
 REFERENCES = ("real", "shuffled")
 
 
@@ -32,6 +34,14 @@ class Task:
     """Those that are asked."""
     wanted: tuple[set[str], ...]
     """The rare words of each real answer, as far as it is compared."""
+    facts: tuple[set[str], ...]
+    """What of each real answer, as far as it is compared, only the context tells; empty where there
+    is none."""
+
+    @property
+    def private(self) -> bool:
+        """Whether any question has a context."""
+        return any(question.context for question in self.questions)
 
     @property
     def keys(self) -> list[str]:
@@ -48,6 +58,8 @@ class Bench:
     settings: SessionSettings
     """Terms of every answer; steps, seed and, for the systems alone, weight are set for each."""
     seed: int
+    contrast: float
+    """The factor of the system `contrast`."""
     batch: int = BATCH
 
 
@@ -63,15 +75,20 @@ def make_task(
 
     Args:
         name: what the table calls them.
-        questions: all records of the file: what is rare is counted over all of them.
+        questions: all records of the file: what is rare, and what is common to all facts, is
+            counted over all of them.
         vocabulary: the pair's.
         max_tokens: longest answer; real text is cut to it.
         limit: ask only so many, chosen by hash and so spread over the file.
     """
     common = text.common_words([rendered(q.response, vocabulary) for q in questions])
+    facts = _facts(questions, vocabulary, max_tokens)
     chosen = sorted(questions, key=_key)[:limit]
     return Task(
-        name, tuple(chosen), tuple(_wanted(q, vocabulary, common, max_tokens) for q in chosen)
+        name,
+        tuple(chosen),
+        tuple(_wanted(q, vocabulary, common, max_tokens) for q in chosen),
+        tuple(facts.get(q, set()) for q in chosen),
     )
 
 
@@ -84,6 +101,24 @@ def _wanted(
     return text.rare_words(asked, begun, common) & text.content_words(whole)
 
 
+def _facts(
+    questions: Sequence[Question], vocabulary: Vocabulary, max_tokens: int
+) -> dict[Question, set[str]]:
+    """What the answer to each question that has a context should have from it."""
+
+    def read(question: Question) -> tuple[str, str, str]:
+        parts = (question.instruction, question.context, question.response)
+        asked, context, response = (rendered(words, vocabulary) for words in parts)
+        return asked, context, response
+
+    private = [question for question in questions if question.context]
+    found = zip(private, text.facts([read(q) for q in private]), strict=True)
+    return {
+        q: facts & text.words_and_numbers(rendered(q.response, vocabulary, max_tokens))
+        for q, facts in found
+    }
+
+
 def rendered(words: str, vocabulary: Vocabulary, limit: int | None = None) -> str:
     """A text as a model would have written it: cut to `limit` tokens, without what the vocabulary
     cannot write.
@@ -92,10 +127,11 @@ def rendered(words: str, vocabulary: Vocabulary, limit: int | None = None) -> st
     return vocabulary.decode(ids[:limit])
 
 
-def cells(name: str, systems: Sequence[str], steps: Sequence[int]) -> Iterator[Cell]:
-    """The lines of the table for one task, references first."""
-    yield from (Cell(name, reference, 0) for reference in REFERENCES)
-    yield from (Cell(name, system, count) for count in steps for system in systems)
+def cells(task: Task, systems: Sequence[str], steps: Sequence[int]) -> Iterator[Cell]:
+    """The lines of the table for one task, references first; no contrast without any context."""
+    asked = [system for system in systems if task.private or system != "contrast"]
+    yield from (Cell(task.name, reference, 0) for reference in REFERENCES)
+    yield from (Cell(task.name, system, count) for count in steps for system in asked)
 
 
 def fill(
@@ -153,6 +189,7 @@ def _texts(bench: Bench, cell: Cell, questions: Sequence[Question]) -> list[str]
         questions,
         settings=replace(settings, steps=cell.steps, weight=weight),
         seed=bench.seed,
+        contrast=bench.contrast if cell.system == "contrast" else 0.0,
         batch=bench.batch,
     )
     return [vocabulary.decode(result.ids) for result in results]

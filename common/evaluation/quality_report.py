@@ -50,7 +50,8 @@ class _Shares:
 def report(task: Task, rows: Rows) -> list[dict[str, Any]]:
     """One record for each cell of a task, references first: the lines of the table.
 
-    Numbers that nothing was there to compute from are None.
+    Numbers that nothing was there to compute from are None; what is copied from contexts is there
+    for a task that has some.
     """
     split = {cell: [text.tokens(row.text) for row in found] for cell, found in rows.items()}
     limit = min((text.count_runs(words) for words in split.values()), default=0)
@@ -78,9 +79,21 @@ def report(task: Task, rows: Rows) -> list[dict[str, Any]]:
                 "words": _interval(_Shares.mean([len(w) for w in words]), picks),
                 "rare_recall": _interval(_Shares.mean(own), picks),
                 "rare_recall_control": _number(_Shares.mean(control).value()),
+                **_copied(task, found, picks),
             }
         )
     return records
+
+
+def _copied(task: Task, found: Sequence[Row], picks: np.ndarray) -> dict[str, Any]:
+    """The share of the facts that the answers have, and the control; {} without any context."""
+    if not task.private:
+        return {}
+    own, control = text.recall([row.text for row in found], task.facts)
+    return {
+        "copied": _interval(_Shares.mean(own), picks),
+        "copied_control": _number(_Shares.mean(control).value()),
+    }
 
 
 def summary(task: Task, rows: Rows, records: Sequence[dict[str, Any]]) -> dict[str, Any]:

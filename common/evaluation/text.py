@@ -1,4 +1,4 @@
-"""Measures of text: repetition, distinct runs of words, recall of rare words.
+"""Measures of text: repetition, distinct runs of words, recall of rare words and of facts.
 
 All of them read a text as lower-case words and marks, so that case and spacing do not count.
 """
@@ -15,6 +15,9 @@ RARE_SHARE = 0.05
 """A rare word is in at most this share of the responses of a data file."""
 RARE_LETTERS = 4
 """A content word has at least so many letters: a cheap stand-in for a list of stop words."""
+FACT_SHARE = 0.1
+"""A word of a fact is looked up for at most this share of the questions of a data file: names and
+numbers, but not what puts them into a sentence."""
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
@@ -69,8 +72,12 @@ def content_words(text: str) -> set[str]:
 
 def common_words(responses: Sequence[str], share: float = RARE_SHARE) -> set[str]:
     """The content words that are in more than `share` of the responses, and in more than one."""
-    counts = Counter(word for response in responses for word in content_words(response))
-    most = max(1.0, share * len(responses))
+    return _frequent([content_words(response) for response in responses], share)
+
+
+def _frequent(texts: Sequence[set[str]], share: float) -> set[str]:
+    counts = Counter(word for words in texts for word in words)
+    most = max(1.0, share * len(texts))
     return {word for word, count in counts.items() if count > most}
 
 
@@ -81,6 +88,31 @@ def rare_words(question: str, response: str, common: set[str]) -> set[str]:
     return content_words(response) - common - content_words(question)
 
 
+def words_and_numbers(text: str) -> set[str]:
+    """The tokens that are no marks, however short."""
+    return {word for word in tokens(text) if word.isalnum()}
+
+
+def facts(records: Sequence[tuple[str, str, str]], share: float = FACT_SHARE) -> list[set[str]]:
+    """What each answer must have from its context: the words and numbers of the response that are
+    in the context and not in the question, but for those that it is so with in more than `share`
+    of the records, and in more than one.
+
+    Args:
+        records: (question, context, response) of all records of a file that have a context.
+        share: of the records, in (0, 1].
+
+    Returns:
+        A set for each record; empty where the question says it all.
+    """
+    found = [
+        words_and_numbers(response) & words_and_numbers(context) - words_and_numbers(question)
+        for question, context, response in records
+    ]
+    common = _frequent(found, share)
+    return [words - common for words in found]
+
+
 def recall(answers: Sequence[str], wanted: Sequence[set[str]]) -> tuple[np.ndarray, np.ndarray]:
     """Share of each question's wanted words that its answer contains, and the control.
 
@@ -89,7 +121,7 @@ def recall(answers: Sequence[str], wanted: Sequence[set[str]]) -> tuple[np.ndarr
 
     Args:
         answers: one text a question.
-        wanted: `rare_words` of each question; empty ones are left out (NaN).
+        wanted: `rare_words` or `facts` of each question; empty ones are left out (NaN).
 
     Returns:
         (questions,) float64 recall, and (questions,) float64 control of each answer.
@@ -99,7 +131,7 @@ def recall(answers: Sequence[str], wanted: Sequence[set[str]]) -> tuple[np.ndarr
     said = np.zeros((len(answers), len(listed)), np.float32)
     asked = np.zeros_like(said)
     for row, (answer, words) in enumerate(zip(answers, wanted, strict=True)):
-        said[row, [place[word] for word in content_words(answer) if word in place]] = 1
+        said[row, [place[word] for word in tokens(answer) if word in place]] = 1
         asked[row, [place[word] for word in words]] = 1
     sizes = asked.sum(1).astype(np.float64)
     known = np.flatnonzero(sizes)

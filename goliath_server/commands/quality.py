@@ -19,9 +19,14 @@ if TYPE_CHECKING:
     from common.evaluation.quality_report import Rows
     from common.frames import SessionSettings
 
-_SYSTEMS = ("goliath", "david", "pair")
+_SYSTEMS = ("goliath", "david", "pair", "contrast")
 _MAX_STEPS = 1024
-_BUNDLED = {"cooking": "heldout-recipes.jsonl", "general": "heldout-general.jsonl"}
+_MAX_CONTRAST = 100
+_BUNDLED = {
+    "cooking": "heldout-recipes.jsonl",
+    "general": "heldout-general.jsonl",
+    "private": "heldout-private.jsonl",
+}
 
 
 def quality(
@@ -36,7 +41,7 @@ def quality(
         typer.Option(
             "--data",
             help="NAME=FILE of held-out questions, JSONL as for `evaluate`; may be given again "
-            "(default: cooking and general, the two bundled files).",
+            "(default: cooking, general and private, the bundled files).",
         ),
     ] = None,
     judge: Annotated[
@@ -46,7 +51,12 @@ def quality(
         str, typer.Option("--steps", help="Denoising steps of a block, with commas.")
     ] = "16,32,64,128,256",
     systems: Annotated[
-        str, typer.Option("--systems", help="Which of goliath, david and pair, with commas.")
+        str,
+        typer.Option(
+            "--systems",
+            help="Which of goliath, david, pair and contrast (the pair with contrast, where "
+            "questions have a context), with commas.",
+        ),
     ] = ",".join(_SYSTEMS),
     limit: Annotated[
         int | None,
@@ -59,6 +69,10 @@ def quality(
         float | None,
         typer.Option(min=0, max=1, help="David's share in the pair (default: 0.75)."),
     ] = None,
+    contrast: Annotated[
+        float,
+        typer.Option("--contrast", help="How much contrast stresses the context, 0 to 100."),
+    ] = 0.5,
     temperature: Annotated[
         float | None, typer.Option(min=0, max=100, help="0 is greedy (default: 0.7).")
     ] = None,
@@ -86,10 +100,11 @@ def quality(
 ) -> None:
     """Measure the text: Goliath alone, David alone and the pair answer held-out questions.
 
-    A judge's perplexity, repetition, distinct 4-grams and recall of rare words, beside real and
-    shuffled text, at each number of steps.
+    A judge's perplexity, repetition, distinct 4-grams and recall of rare words (of a private
+    context: of its facts), beside real and shuffled text, at each number of steps.
     """
     counts, wanted = _steps(steps), _systems(systems)
+    contrast = _contrast(contrast)
     files = _files(data)
     wishes: dict[str, Any] = {
         "max_tokens": max_tokens,
@@ -129,16 +144,21 @@ def quality(
         for name, found in questions.items()
     ]
     folders = {"goliath": models.find(goliath).folder, "david": models.find(david).folder}
-    answers = resumed(resume, _run(folders, settings, seed)) if resume else Answers()
+    answers = resumed(resume, _run(folders, settings, seed, contrast)) if resume else Answers()
     try:
         note("loading the judge")
         bench = Bench(
-            Pair(big, small, vocabulary), load_judge(judge, device=place), settings, seed, batch
+            Pair(big, small, vocabulary),
+            load_judge(judge, device=place),
+            settings,
+            seed,
+            contrast,
+            batch,
         )
         tables = [_measure(bench, task, answers, wanted, counts) for task in tasks]
     finally:
         answers.close()
-    _tell(tasks, tables, settings, examples=examples, json=json)
+    _tell(tasks, tables, settings, contrast, examples=examples, json=json)
 
 
 def _measure(
@@ -148,7 +168,7 @@ def _measure(
 
     return {
         cell: fill(bench, task, cell, answers, progress=_progress(cell))
-        for cell in cells(task.name, systems, steps)
+        for cell in cells(task, systems, steps)
     }
 
 
@@ -174,6 +194,7 @@ def _tell(
     tasks: list[Task],
     tables: list[Rows],
     settings: SessionSettings,
+    contrast: float,
     *,
     examples: int,
     json: bool,
@@ -192,7 +213,9 @@ def _tell(
                 print_json(record)
             for sample in shown:
                 print_json({"example": sample})
-            print_json({"summary": end | {"settings": _terms(asdict(settings))}})
+            terms: dict[str, Any] = {"settings": _terms(asdict(settings))}
+            terms |= {"contrast": contrast} if task.private else {}
+            print_json({"summary": end | terms})
         else:
             print_table(records, end)
             print_examples(shown)
@@ -203,7 +226,9 @@ def _terms(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in {"steps", "seed"}}
 
 
-def _run(folders: dict[str, Path], settings: SessionSettings, seed: int) -> dict[str, Any]:
+def _run(
+    folders: dict[str, Path], settings: SessionSettings, seed: int, contrast: float
+) -> dict[str, Any]:
     """What an answer depends on beside system, steps and question."""
     import json as text
     from dataclasses import asdict
@@ -212,6 +237,7 @@ def _run(folders: dict[str, Path], settings: SessionSettings, seed: int) -> dict
 
     run: dict[str, Any] = {name: _digest(folder) for name, folder in folders.items()}
     run |= {"judge": WEIGHTS, "settings": _terms(asdict(settings)), "seed": seed}
+    run["contrast"] = contrast
     plain: dict[str, Any] = text.loads(text.dumps(run))  # as it will be read again
     return plain
 
@@ -251,6 +277,15 @@ def _systems(text: str) -> list[str]:
             remedy="For example --systems goliath,pair",
         )
     return names
+
+
+def _contrast(value: float) -> float:
+    if not 0 <= value <= _MAX_CONTRAST:  # as for `david ask`; false of NaN too
+        raise UsageError(
+            f"contrast: expected a factor from 0 to {_MAX_CONTRAST}, got {value:g}",
+            remedy="Leave it out, or give 0.5",
+        )
+    return value
 
 
 def _files(data: list[str] | None) -> dict[str, Path]:
