@@ -80,3 +80,23 @@ class TimeWarp:
         table = self.at(np.arange(steps, 0, -1, dtype=np.float64) / steps)
         table[0] = 1.0
         return tuple(float(t) for t in table)
+
+
+def ramp(progress: np.ndarray, steepness: np.ndarray | float, positions: int) -> np.ndarray:
+    """How far each position is when a block is `progress` of its way: (..., positions) float64 in
+    [0, 1], the same for all with steepness 0.
+
+    With steepness r the first position is done after 1 / (1 + r) of the steps and the last one
+    begins after r / (1 + r) of them, so that a word is decided among words before it that already
+    are: an order, though every word still sees both sides (a time for each position: TTA-Diffusion,
+    arXiv 2510.26200; "Diffusion Forcing", Chen et al. 2024).
+
+    Args:
+        progress: (...,) in [0, 1].
+        steepness: r, at least 0; (...,) or a number.
+        positions: positions of the block.
+    """
+    steep = np.asarray(steepness, np.float64)[..., None]
+    place = np.arange(positions) / max(positions - 1, 1)
+    far: np.ndarray = np.asarray(progress, np.float64)[..., None] * (1 + steep) - steep * place
+    return far.clip(0.0, 1.0)

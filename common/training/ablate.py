@@ -60,6 +60,7 @@ VARIANTS = (
     Variant("blocks of 32", {"block_length": 32}),
     Variant("times uniform", {"loss_curve": [[0.0, 0.0], [1.0, 1.0]]}),
     Variant("no mixed rows", training={"mixed": 0.0}),
+    Variant("no ramped rows", training={"ramped": 0.0}),
     Variant("no self-conditioning", training={"conditioned": 0.0}),
     Variant("self-conditioning always", training={"conditioned": 1.0}),
     Variant("self-conditioning estimate", {"self_conditioning": "estimate"}),

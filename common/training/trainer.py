@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from common.diffusion import conditioning
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.philox import Stream
-from common.diffusion.schedule import TimeWarp
+from common.diffusion.schedule import TimeWarp, ramp
 from common.diffusion.simplex import Bag, model_input
 from common.diffusion.terms import Reading, SelfConditioning
 from common.evaluation.denoising import loss_curve
@@ -34,6 +34,12 @@ OLDER_BY = 0.15
 """A separate earlier state for self-conditioning is at most this much noisier (time)."""
 READABLE_TO, NOISY_FROM = 0.3, 0.4
 """The state alone tells nearly every token up to the one time, and few from the other on."""
+STEEPEST_RAMP = 3.0
+"""Ramps are drawn up to here (`schedule.ramped` says what a ramp is)."""
+CERTAIN_TO = 0.12
+"""Up to this time the state's likelihood decides, with the reading posterior (by 50 nats at t =
+.12): there is nothing to learn.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,12 @@ class TrainingConfig:
     """AdamW's, on matrices only."""
     clip: float = 1.0
     """Largest gradient norm."""
-    mixed: float = 0.6
-    """Share of rows whose positions have times of their own."""
+    mixed: float = 0.35
+    """Share of rows whose positions have times of their own, in no order."""
+    ramped: float = 0.4
+    """Share of rows whose times rise from the first position to the last, as in a session with a
+    ramp.
+    """
     conditioned: float = 0.5
     """Share of steps with self-conditioning."""
     average: float = 0.999
@@ -99,9 +109,12 @@ def native_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _times(batch: Batch, warp: TimeWarp, mixed: float, rng: np.random.Generator) -> np.ndarray:
-    """Times (batch, block): one for a whole row, as in sampling, or, in a share `mixed` of the
-    rows, one for each position: some can be read and the others hardly.
+def _times(
+    batch: Batch, warp: TimeWarp, config: TrainingConfig, rng: np.random.Generator
+) -> np.ndarray:
+    """Times (batch, block) of three kinds of rows: even, one time for all positions, as in a
+    session without a ramp; ramped, as in one with it; and mixed, some positions readable and the
+    others hardly.
 
     Where all positions are equally noisy, a token that the words around would decide stands among
     words that are as hard to see: mixed rows teach what follows from what (they are a masked LM's
@@ -109,11 +122,16 @@ def _times(batch: Batch, warp: TimeWarp, mixed: float, rng: np.random.Generator)
     """
     rows, positions = batch.target.shape
     # One quantile in each of `rows` equal parts, so that a batch covers the levels evenly.
-    even = warp.at((rng.permutation(rows) + rng.random(rows)) / rows)[:, None]
+    progress = (rng.permutation(rows) + rng.random(rows)) / rows
+    even = warp.at(1 - progress)[:, None]
+    steep = STEEPEST_RAMP * rng.random(rows)
+    ramped = warp.at(1 - ramp(progress, steep, positions))
     noisy = rng.random((rows, positions)) < rng.random((rows, 1))
     u = rng.random((rows, positions))
-    uneven = np.where(noisy, NOISY_FROM + (1 - NOISY_FROM) * u, READABLE_TO * u)
-    return np.where(rng.random((rows, 1)) < mixed, uneven, even)
+    mixed = np.where(noisy, NOISY_FROM + (1 - NOISY_FROM) * u, READABLE_TO * u)
+    kind = rng.random((rows, 1))
+    times = np.where(kind < config.mixed, mixed, even)
+    return np.where(kind >= 1 - config.ramped, ramped, times)
 
 
 class Trainer:
@@ -250,8 +268,12 @@ class Trainer:
 
     def _loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         rows = len(batch.target)
-        times = _times(batch, self.model.config.warp, self.config.mixed, rng)
+        times = _times(batch, self.model.config.warp, self.config, rng)
         t = torch.from_numpy(times).clamp(min=1e-3)
+        scored = batch.scored
+        if self.model.config.reading == Reading.POSTERIOR:
+            uncertain = scored & (t > CERTAIN_TO)
+            scored = uncertain if uncertain.any() else scored
         seeds = [int(s) for s in rng.integers(2**63, size=rows)]
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._autocast):
             condition = self._condition(batch, t, seeds, rng)
@@ -263,9 +285,9 @@ class Trainer:
                 t,
                 condition,
                 batch.attention_mask,
-                positions=batch.scored,
+                positions=scored,
             ).logits
-        return torch.nn.functional.cross_entropy(logits, batch.target[batch.scored])
+        return torch.nn.functional.cross_entropy(logits, batch.target[scored])
 
     @torch.no_grad()
     def _condition(
