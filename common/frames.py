@@ -107,6 +107,10 @@ class SessionSettings:
     """Unchanged steps in a row after which a block ends early, under 2**16; 0 is never."""
     halt_margin: float = 0.0
     """Least lead of each best candidate for that, in logits, in [0, 1000]."""
+    ramp: float = 0.0
+    """How much later the last position of a block is denoised than the first, as a share of the
+    steps that one position takes, in [0, 16]; 0: all at once.
+    """
 
     @property
     def blocks(self) -> int:

@@ -1,7 +1,7 @@
 """What a session is bound by (process, settings, limits) between dataclasses and protobuf."""
 
 from common.diffusion.halting import MAX_MARGIN, MAX_PATIENCE
-from common.diffusion.terms import Projection, SelfConditioning
+from common.diffusion.terms import MAX_RAMP, Projection, SelfConditioning
 from common.errors import ProcessMismatchError, ProtocolMismatchError
 from common.frames import (
     MAX_INDEX,
@@ -117,6 +117,7 @@ def settings_to_proto(settings: SessionSettings) -> pb.Settings:
         projection=_PROJECTIONS[settings.projection],
         halt_patience=settings.halt_patience,
         halt_margin=settings.halt_margin,
+        ramp=settings.ramp,
     )
 
 
@@ -142,6 +143,7 @@ def settings_from_proto(message: pb.Settings) -> SessionSettings:
         projection=choice("settings.projection", message.projection, _PROJECTIONS),
         halt_patience=integer("settings.halt_patience", patience, low=0, high=MAX_PATIENCE),
         halt_margin=number("settings.halt_margin", message.halt_margin, low=0.0, high=most_margin),
+        ramp=number("settings.ramp", message.ramp, low=0.0, high=MAX_RAMP),
     )
     integer("settings.max_tokens / block_length", settings.blocks, low=1, high=MAX_INDEX)
     return settings

@@ -167,6 +167,7 @@ class Reply:
             "max_tokens": self.settings.max_tokens,
             "temperature": self.settings.temperature,
             "min_p": self.settings.min_p,
+            "ramp": self.settings.ramp,
             "projection": self.settings.projection.value,
             "self_conditioning": self.settings.self_conditioning.value,
             "halt": {

@@ -11,6 +11,7 @@ import numpy as np
 
 from common.collaboration.contribution import Contribution
 from common.collaboration.contributor import Contributor
+from common.diffusion.schedule import times_at
 from common.diffusion.simplex import SimplexState
 from common.errors import InvalidFrameError, UnreachableError, error_from_reason
 from common.frames import (
@@ -153,12 +154,19 @@ class Session:
         assert self._contributor is not None
         step = self.log[-1]
         finished, self._untold = self._untold, np.empty(0, np.int64)
+        settings = self._opened.settings
         state = SimplexState(
-            self._opened.settings.seed,
+            settings.seed,
             step.block,
             step.step,
             self._opened.times[step.step],
             step.estimate,
+            times_at(
+                self._opened.times,
+                step.step,
+                steepness=settings.ramp,
+                positions=settings.block_length,
+            ),
         )
         loop = asyncio.get_running_loop()
         contribute = self._contributor.contribute

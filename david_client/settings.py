@@ -9,7 +9,7 @@ from pydantic_settings import SettingsConfigDict
 from common.collaboration.contribution import Codec
 from common.config import ProgramSettings
 from common.diffusion.halting import MAX_MARGIN, MAX_PATIENCE, HaltRule
-from common.diffusion.terms import Projection, SelfConditioning
+from common.diffusion.terms import MAX_RAMP, Projection, SelfConditioning
 from common.frames import LateRule
 from common.guidance.choice import LARGEST_STRENGTH, GuideChoice, guide_choice
 from common.models import DEFAULT_DAVID, DEFAULT_GOLIATH
@@ -51,6 +51,8 @@ class DavidSettings(ProgramSettings):
     """0 is greedy."""
     min_p: float | None = Field(None, gt=0, le=1)
     """Least probability of a candidate as a share of the best one's."""
+    ramp: float | None = Field(None, ge=0, le=MAX_RAMP)
+    """How much later the last position is denoised than the first; 0 is all at once."""
     projection: Projection | None = None
     """How scores become the next state."""
     self_conditioning: SelfConditioning | None = None
@@ -118,6 +120,7 @@ class DavidSettings(ProgramSettings):
             "temperature": self.temperature,
             "min_p": self.min_p,
             "weight": self.weight,
+            "ramp": self.ramp,
             "projection": self.projection,
             "self_conditioning": self.self_conditioning,
             "late_rule": self.late,

@@ -58,6 +58,10 @@ class Terms(Protocol):
         """Least lead of each best candidate for that, in logits."""
 
     @property
+    def ramp(self) -> float:
+        """Steepness of the ramp of times from the first position to the last."""
+
+    @property
     def blocks(self) -> int:
         """Blocks of the longest answer."""
 
@@ -111,4 +115,5 @@ def plan_for(
         self_conditioning=terms.self_conditioning,
         projection=terms.projection,
         halting=HaltRule(terms.halt_patience, terms.halt_margin),
+        ramp=terms.ramp,
     )

@@ -26,6 +26,7 @@ from common.diffusion.projection import (
     greedy,
     project,
 )
+from common.diffusion.schedule import times_at
 from common.diffusion.signal import FusedSignal
 from common.diffusion.simplex import Bag, SimplexState
 from common.diffusion.terms import MAX_HOT, FinishReason, Projection, SelfConditioning
@@ -61,11 +62,18 @@ class Plan:
     """How scores become the next estimate; the answer is greedy in any case."""
     halting: HaltRule = field(default_factory=HaltRule)
     """When a block ends before its last step."""
+    ramp: float = 0.0
+    """Steepness of the ramp of times from the first position to the last; 0 for none."""
 
     @property
     def blocks(self) -> int:
         """Blocks of the longest answer."""
         return -(-self.max_tokens // self.block_length)
+
+    def state(self, block: int, step: int, estimate: np.ndarray) -> SimplexState:
+        """The state of a step, from the estimate (block_length, h) of the one before."""
+        times = times_at(self.times, step, steepness=self.ramp, positions=self.block_length)
+        return SimplexState(self.seed, block, step, self.times[step], estimate, times)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,9 +178,10 @@ def _denoise_block(
     condition: Bag | None = None
     signal: FusedSignal | None = None
     still: Standstill | None = None
-    for step, t in enumerate(plan.times):
+    for step in range(len(plan.times)):
+        state = plan.state(block, step, estimate)
         logits: Tensor = yield Predict(
-            SimplexState(plan.seed, block, step, t, estimate),
+            state,
             (*plan.prefix, *finished),
             plan.suffix,
             condition,
@@ -187,7 +196,7 @@ def _denoise_block(
         if best is not None and plan.halting.patience:
             choices = best.ids[0, :, 0].cpu().numpy()
             room = plan.max_tokens - len(finished)
-            still = follow(still, counted(choices, end=plan.end, room=room), t)
+            still = follow(still, counted(choices, end=plan.end, room=room), state.noisiest)
             ended |= halts(plan.halting, still, best.leads()[0].cpu().numpy())
         ids = greedy(scores)[..., None] if ended else _project(plan, scores, best, block, step)
         decided = deciders(ids[..., 0], logits.argmax(-1), fused.david_choice)[0].cpu().numpy()

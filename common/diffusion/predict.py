@@ -8,7 +8,7 @@ from torch import Tensor
 from common.diffusion import conditioning
 from common.diffusion.denoise import Predict
 from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.simplex import Bag, states_input
+from common.diffusion.simplex import Bag, stack_times, states_input
 from common.diffusion.terms import Reading
 
 
@@ -45,7 +45,7 @@ def predict(model: SimplexDiffusionLM, requests: Sequence[Predict]) -> Tensor:
         input_ids.to(device),
         torch.tensor([len(r.prefix) for r in requests], device=device),
         simplex,
-        torch.tensor([r.state.t for r in requests], dtype=torch.float64, device=device),
+        stack_times([request.state for request in requests], device),
         condition,
         None if mask is None else mask.to(device),
     ).logits

@@ -100,3 +100,23 @@ def ramp(progress: np.ndarray, steepness: np.ndarray | float, positions: int) ->
     place = np.arange(positions) / max(positions - 1, 1)
     far: np.ndarray = np.asarray(progress, np.float64)[..., None] * (1 + steep) - steep * place
     return far.clip(0.0, 1.0)
+
+
+def times_at(
+    table: Sequence[float], step: int, *, steepness: float, positions: int
+) -> np.ndarray | None:
+    """Each position's time at a step, (positions,) float64; None without a ramp, where it is
+    table[step] for all.
+
+    Args:
+        table: the session's time table, 1 first.
+        step: index into it.
+        steepness: that of the `ramp`.
+        positions: positions of the block.
+    """
+    if not steepness or len(table) == 1:
+        return None
+    last = len(table) - 1
+    far = ramp(np.array(step / last), steepness, positions)
+    times: np.ndarray = np.interp(far * last, np.arange(last + 1), table)
+    return times

@@ -34,6 +34,13 @@ class SimplexState:
     """(positions, h) int64 projected token ids: h = 0 at step 0, 1 for greedy and sampling; -1 pads
     multi-hot rows.
     """
+    times: np.ndarray | None = None
+    """(positions,) float64 times of the positions, with a ramp; None: t for all."""
+
+    @property
+    def noisiest(self) -> float:
+        """The largest time of a position."""
+        return self.t if self.times is None else float(self.times.max())
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +145,14 @@ def stack_estimates(states: Sequence[SimplexState], device: torch.device) -> Ten
     return torch.from_numpy(np.stack(rows).astype(np.int64)).to(device)
 
 
+def stack_times(states: Sequence[SimplexState], device: torch.device) -> Tensor:
+    """Times of a batch, float64: (batch,), or (batch, positions) where any state has a ramp."""
+    if all(state.times is None for state in states):
+        return torch.tensor([s.t for s in states], dtype=torch.float64, device=device)
+    rows = [np.full(len(s.estimate), s.t) if s.times is None else s.times for s in states]
+    return torch.from_numpy(np.stack(rows)).to(device)
+
+
 def states_input(
     states: Sequence[SimplexState],
     *,
@@ -151,11 +166,10 @@ def states_input(
     stream = Stream(
         [s.seed for s in states], [s.block for s in states], [s.step for s in states], device
     )
-    t = torch.tensor([s.t for s in states], dtype=torch.float64, device=device)
     return model_input(
         stream,
         stack_estimates(states, device),
-        t,
+        stack_times(states, device),
         form=form,
         simplex_value=simplex_value,
         vocabulary_size=vocabulary_size,

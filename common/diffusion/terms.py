@@ -31,6 +31,8 @@ class Projection(StrEnum):
     """All candidates of a position, at most `MAX_HOT` (SSD-LM, section 3.4)."""
 
 
+MAX_RAMP = 16.0
+"""Largest steepness of a ramp."""
 MAX_HOT = 16
 """Most ids for each position of an estimate."""
 

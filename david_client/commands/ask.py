@@ -45,6 +45,13 @@ def ask(
     min_p: Annotated[
         float | None, typer.Option(help="Least share of the best candidate (default: 0.05).")
     ] = None,
+    ramp: Annotated[
+        float | None,
+        typer.Option(
+            help="How much later the last position is denoised than the first, in shares of the "
+            "steps that one takes, 0 to 16 (default: 0, all at once)."
+        ),
+    ] = None,
     projection: Annotated[
         str | None,
         typer.Option(help="Next state from one sample or multi-hot candidates (default: sample)."),
@@ -114,6 +121,7 @@ def ask(
         "max_tokens": max_tokens,
         "temperature": temperature,
         "min_p": min_p,
+        "ramp": ramp,
         "projection": projection,
         "self_conditioning": self_conditioning,
         "halt": halt,

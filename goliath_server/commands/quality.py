@@ -80,6 +80,12 @@ def quality(
         float | None,
         typer.Option(max=1, help="Least probability of a candidate, a share (default: 0.05)."),
     ] = None,
+    ramp: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=16, help="How much later the last position is denoised (default: 0)."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="From it comes the noise of each question.")] = 0,
     resume: Annotated[
         Path | None,
@@ -110,6 +116,7 @@ def quality(
         "max_tokens": max_tokens,
         "weight": weight,
         "temperature": temperature,
+        "ramp": ramp,
     }
     wishes["min_p"] = _min_p(min_p)
     wishes = {name: value for name, value in wishes.items() if value is not None}
