@@ -86,7 +86,9 @@ class SessionSettings:
     max_tokens: int
     """Longest answer, in tokens."""
     temperature: float
-    """Sampling temperature in [0, 100]; 0 is greedy."""
+    """What the models' logits are divided by, but for the state's likelihood, in [0, 100]; 0 is
+    greedy.
+    """
     min_p: float
     """Least probability of a candidate as a share of the best one's, in (0, 1]."""
     seed: int

@@ -68,6 +68,7 @@ class Question:
             voicing=Voicing(contrast=self.contrast, codec=settings.codec),
             self_conditioning=settings.self_conditioning,
             answer_length=settings.blocks * settings.block_length,
+            temperature=settings.temperature,
         )
 
 

@@ -42,6 +42,7 @@ def main() -> None:
         voicing=Voicing(),
         self_conditioning=SelfConditioning(david_config.self_conditioning),
         answer_length=plan.blocks * plan.block_length,
+        temperature=terms.temperature,
     )
     result = run_local(plan, goliath, {"david": LocalDavid(contributor, options.weight)})
     print(vocabulary.decode(result.ids))

@@ -64,5 +64,5 @@ def predicts(requests) -> list[Predict]:
 def shares(scores: torch.Tensor, agreed: Plan) -> FusedSignal:
     scores = scores.clone()
     scores[..., list(agreed.forbidden)] = -torch.inf
-    best = best_candidates(scores, temperature=agreed.temperature, min_p=agreed.min_p, most=32)
+    best = best_candidates(scores, temperature=agreed.draw, min_p=agreed.min_p, most=32)
     return conditioning.fused_signal(best)

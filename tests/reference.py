@@ -45,38 +45,91 @@ def alpha_bar(t: float) -> float:
     return r(t) / r(0)
 
 
-def simplex(estimate: Sequence[int] | None, normals: Tensor, t: float, k: float) -> Tensor:
-    """softmax(sqrt(abar) * estimate + sqrt(1 - abar) * K * z), the estimate being +K or -K."""
+def ramped(table: Sequence[float], step: int, ramp: float, positions: int) -> list[float]:
+    """Each position's time: it walks down the table at 1 + ramp times the pace, the last position
+    after a wait of ramp times the table.
+    """
+    times, last = [], len(table) - 1
+    for i in range(positions):
+        place = (1 + ramp) * step - ramp * last * i / (positions - 1)
+        place = min(max(place, 0.0), float(last))
+        low = min(int(place), last - 1)
+        times.append(table[low] + (place - low) * (table[low + 1] - table[low]))
+    return times
+
+
+def levels(t: Sequence[float]) -> Tensor:
+    """abar of each position, (positions, 1)."""
+    return torch.tensor([[alpha_bar(time)] for time in t], dtype=torch.float64)
+
+
+def simplex(
+    estimate: Sequence[int] | None, normals: Tensor, t: Sequence[float], k: float
+) -> Tensor:
+    """x = sqrt(abar) * estimate + sqrt(1 - abar) * K * z, the estimate being +K or -K."""
     clean = torch.full_like(normals, -k)
     if estimate is not None:
         clean[torch.arange(len(estimate)), torch.tensor(estimate)] = k
-    x = math.sqrt(alpha_bar(t)) * clean + math.sqrt(1 - alpha_bar(t)) * k * normals
-    return x.softmax(-1).float()
+    return levels(t).sqrt() * clean + (1 - levels(t)).sqrt() * k * normals
+
+
+def evidence(x: Tensor, t: Sequence[float], k: float) -> Tensor:
+    """log p(x | token) up to a constant: an entry's density as the token's against as another's."""
+    mean, variance = levels(t).sqrt() * k, (1 - levels(t)) * k**2
+    return ((x + mean) ** 2 - (x - mean) ** 2) / (2 * variance)
+
+
+def with_neighbours(model: SimplexDiffusionLM, text: Tensor) -> Tensor:
+    """Each position with a linear map of the ones beside it, plain zeros beyond the ends."""
+    width = model.config.local_width
+    rows = []
+    for i in range(len(text)):
+        row = text[i].clone()
+        for j in range(width):
+            if 0 <= i + j - width // 2 < len(text):
+                row += model.local_map.weight[:, :, j] @ text[i + j - width // 2]
+        rows.append(row)
+    return torch.stack(rows)
 
 
 def forward(
     model: SimplexDiffusionLM,
     before: Sequence[int],
     after: Sequence[int],
-    p: Tensor,
-    t: float,
+    x: Tensor,
+    t: Sequence[float],
     q: Tensor,
+    temperature: float = 1.0,
 ) -> Tensor:
-    """Logits (positions, V): p is the noisy simplex, q the self-conditioning (zeros for none)."""
+    """Logits (positions, V): x is the noisy simplex, q the self-conditioning (zeros for none); the
+    temperature divides all but the state's likelihood.
+    """
     table = model.get_input_embeddings().weight
-    angles = t * math.pi * torch.arange(1, 33)
-    time = model.time_map(torch.cat((angles.sin(), angles.cos())))
+    p, known = x.softmax(-1).float(), torch.zeros(x.shape)
+    if model.config.reading == "posterior":
+        known = evidence(x, t, model.config.simplex_value).float()
+        p = (known + model.log_prior).softmax(-1)
+    angles = torch.tensor(t).unsqueeze(1) * math.pi * torch.arange(1, 33)
+    time = model.time_map(torch.cat((angles.sin(), angles.cos()), -1))
     block = model.state_map(p @ table) + model.condition_map(q @ table) + time
     text = torch.cat((table[list(before)], block, table[list(after)]))
+    text = with_neighbours(model, text)
     hidden = model.encoder(inputs_embeds=text.unsqueeze(0)).last_hidden_state[0]
-    return model.head_map(hidden[len(before) : len(before) + len(p)]) @ table.T + model.head_bias
+    own = hidden[len(before) : len(before) + len(p)]
+    return (model.head_map(own) @ table.T + model.head_bias) / temperature + known
 
 
-def own_condition(logits: Tensor) -> Tensor:
-    """The 32 likeliest ids keep their probability; what remains is spread over the vocabulary."""
-    values, ids = logits.softmax(-1).topk(min(32, logits.shape[-1]), dim=-1)
-    rest = (1 - values.sum(-1, keepdim=True)) / logits.shape[-1]
-    return rest.expand_as(logits).scatter_add(-1, ids, values)
+def own_condition(model: SimplexDiffusionLM, logits: Tensor) -> Tensor:
+    """The 32 likeliest ids keep their probability; what remains is spread over the vocabulary, by
+    the model's prior if it has one.
+    """
+    size = logits.shape[-1]
+    prior = torch.full((size,), 1 / size)
+    if model.config.reading == "posterior":
+        prior = model.log_prior.softmax(-1)
+    values, ids = logits.softmax(-1).topk(min(32, size), dim=-1)
+    rest = (1 - values.sum(-1, keepdim=True)) * prior
+    return rest.scatter_add(-1, ids, values)
 
 
 def as_sent(logits: Tensor) -> Tensor:
@@ -122,6 +175,7 @@ def generate(
     end: int,
     self_conditioning: str,
     suffix: Sequence[int] = (),
+    ramp: float = 0.0,
 ) -> list[int]:
     """The answer's ids, cut at the first end token."""
     answer: list[int] = []
@@ -129,14 +183,17 @@ def generate(
         estimate: list[int] | None = None
         for member in (core, *davids):
             member.conditions.clear()
-        for step, t in enumerate(times):
-            p = simplex(estimate, normals(block, step), t, k)
+        for step in range(len(times)):
+            t = ramped(times, step, ramp, len(normals(block, step)))
+            x = simplex(estimate, normals(block, step), t, k)
 
-            def read(member: Member, prompt: Sequence[int], branch: str, p=p, t=t) -> Tensor:
-                q = member.conditions.get(branch, torch.zeros_like(p))
-                logits = forward(member.model, [*prompt, *answer], suffix, p, t, q)  # noqa: B023
+            def read(member: Member, prompt: Sequence[int], branch: str, x=x, t=t) -> Tensor:
+                q = member.conditions.get(branch, torch.zeros(x.shape))
+                warm = temperature or 1.0
+                text = [*prompt, *answer]  # noqa: B023
+                logits = forward(member.model, text, suffix, x, t, q, warm)
                 if self_conditioning == "own":
-                    member.conditions[branch] = own_condition(logits)
+                    member.conditions[branch] = own_condition(member.model, logits)
                 return logits
 
             fused = (1 - sum(d.weight for d in davids)) * read(core, core.prompt, "with")
@@ -150,7 +207,9 @@ def generate(
             if block == 0:
                 fused[0, end] = -torch.inf  # an answer has at least one token
             last = step == len(times) - 1
-            estimate = project(fused, gumbels(block, step), 0.0 if last else temperature, min_p)
+            estimate = project(
+                fused, gumbels(block, step), 0.0 if last else float(temperature > 0), min_p
+            )
             if self_conditioning == "estimate":
                 one_hot = torch.nn.functional.one_hot(torch.tensor(estimate), fused.shape[-1])
                 for member in (core, *davids):

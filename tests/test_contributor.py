@@ -38,7 +38,7 @@ def test_a_loud_oracle_is_obeyed(model, codec):
 
 def contributor(model, *, codec=Codec.DENSE, kind=SelfConditioning.OWN, **changes) -> Contributor:
     contrast = changes.pop("contrast", 0.0)
-    given = {"prompt": PROMPT, "answer_length": 2 * BLOCK} | changes
+    given = {"prompt": PROMPT, "answer_length": 2 * BLOCK, "temperature": 1.0} | changes
     return Contributor(
         model,
         VOCABULARY,

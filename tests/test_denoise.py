@@ -212,6 +212,29 @@ def test_same_seed_same_answer_other_seed_another(model):
     assert any(not np.array_equal(a, b) for a, b in zip(*drafts, strict=False))
 
 
+def test_a_ramp_gives_each_position_its_own_time():
+    agreed = plan(ramp=2.0, max_tokens=BLOCK)
+    requests, _ = drive(agreed, lambda _: votes(SOUP))
+    times = np.stack([r.state.times for r in predicts(requests)])
+    assert (times[0] == 1).all()
+    assert np.allclose(times[-1], agreed.times[-1])
+    assert (np.diff(times, axis=1) >= 0).all()
+    assert (np.diff(times, axis=0) <= 0).all()
+    assert [r.state.noisiest for r in predicts(requests)] == times[:, -1].tolist()
+    assert all(r.state.times is None for r in predicts(drive(plan(), lambda _: votes(0))[0]))
+
+
+def test_the_temperature_is_the_models_own_affair(model):
+    """The loop asks for tempered logits and draws at temperature 1; greedy asks for them as they
+    are.
+    """
+    for temperature, wanted, draw in ((0.0, 1.0, 0.0), (0.3, 0.3, 1.0), (2.0, 2.0, 1.0)):
+        agreed = plan(temperature=temperature)
+        requests, _ = drive(agreed, lambda _: votes(SOUP))
+        assert {r.temperature for r in predicts(requests)} == {wanted}
+        assert agreed.draw == draw
+
+
 # Self-conditioning
 
 
@@ -447,7 +470,7 @@ def test_nothing_but_the_candidates_is_read_after_fusion(
     given_scores = [first, second, second, first]
 
     def scrambled(core, _):
-        cut = core.amax(-1, keepdim=True) + temperature * math.log(min_p)
+        cut = core.amax(-1, keepdim=True) + agreed.draw * math.log(min_p)
         below = -torch.rand(core.shape, generator=generator) * 1e4
         return Fused(torch.where(core < cut, cut - 1e-3 + below, core), None)
 

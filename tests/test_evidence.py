@@ -1,5 +1,7 @@
 """The reading posterior: what a noisy simplex says about its tokens, against Bayes by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from common.diffusion.simplex import (
     extremes_evidence,
     model_input,
     separation,
+    states_input,
 )
 from common.diffusion.terms import Reading
 from common.training.start import reread
@@ -160,6 +163,26 @@ def test_the_logits_are_the_networks_and_the_evidence():
         read = evidence.posterior(model.log_prior)
         network = model(text, start, read, times(0.3), none).logits
     torch.testing.assert_close(whole, network + evidence.logs)
+
+
+def test_the_temperature_leaves_the_evidence_alone():
+    model = posterior_model()
+    cold, plain = (replace(request(5, 3), temperature=t) for t in (0.5, 1.0))
+    form, size = model.config.form, model.config.vocab_size
+    evidence = states_input(
+        [plain.state],
+        form=form,
+        simplex_value=5.0,
+        vocabulary_size=size,
+        reading=Reading.POSTERIOR,
+        device=CPU,
+    ).dense(size)
+    network = predict(model, [plain]) - evidence
+    torch.testing.assert_close(predict(model, [cold]), network / 0.5 + evidence)
+    # Each row of a batch has its own.
+    both = predict(model, [cold, plain])
+    torch.testing.assert_close(both[0], predict(model, [cold])[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(both[1], predict(model, [plain])[0], atol=1e-4, rtol=1e-4)
 
 
 def test_some_positions_are_the_same_positions_of_all():

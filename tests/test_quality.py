@@ -173,6 +173,7 @@ def test_one_question_is_the_embedded_answer(pair, mode, weight, contrast):
         voicing=Voicing(contrast),
         self_conditioning=mode,
         answer_length=48,
+        temperature=terms.temperature,
     )
     davids = {"david": LocalDavid(david, weight)} if weight else {}
     alone = run_local(plan, pair.goliath, davids)

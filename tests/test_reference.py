@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from common.diffusion.denoise import Plan, Predict
 from common.diffusion.philox import Purpose, Stream, uniform
 from common.diffusion.predict import predict
 from common.diffusion.schedule import TimeWarp
-from common.diffusion.simplex import SimplexState, dense_input, extremes_input
+from common.diffusion.simplex import SimplexState, dense_evidence, extremes_evidence
 from common.diffusion.terms import SelfConditioning
 from tests import reference
 from tests.tiny import tiny_model, tiny_vocabulary
@@ -29,12 +30,23 @@ PREFIX = VOCABULARY.prompt_ids(VOCABULARY.encode(PROMPT).ids)
 PRIVATE = VOCABULARY.prompt_ids(VOCABULARY.encode(PROMPT).ids, VOCABULARY.encode(CONTEXT).ids)
 
 
-@pytest.fixture(scope="module")
-def members():
-    return [
-        tiny_model(VOCABULARY, seed=seed, noise_form="dense", block_length=BLOCK)
-        for seed in (1, 2, 3)
-    ]
+def member(seed: int, reading: str):
+    """A tiny model; with the reading posterior it has all that the bundled ones have: a prior of
+    its own and the convolution.
+    """
+    form = {"noise_form": "dense", "block_length": BLOCK, "reading": reading}
+    if reading == "softmax":
+        return tiny_model(VOCABULARY, seed=seed, **form)
+    model = tiny_model(VOCABULARY, seed=seed, local_width=3, **form)
+    generator = torch.Generator().manual_seed(seed)
+    torch.nn.init.normal_(model.local_map.weight, std=0.1, generator=generator)
+    model.set_prior(torch.randn(VOCABULARY.size, generator=generator).log_softmax(-1))
+    return model
+
+
+@pytest.fixture(scope="module", params=["softmax", "posterior"])
+def members(request):
+    return [member(seed, request.param) for seed in (1, 2, 3)]
 
 
 def words(purpose: Purpose, block: int, step: int) -> torch.Tensor:
@@ -81,6 +93,7 @@ def slow(agreed: Plan, core, davids) -> list[int]:
         end=agreed.end,
         self_conditioning=agreed.self_conditioning.value,
         suffix=agreed.suffix,
+        ramp=agreed.ramp,
     )
 
 
@@ -96,6 +109,7 @@ def fast(agreed: Plan, core, davids) -> list[int]:
             voicing=Voicing(contrast=david.contrast, codec=Codec.DENSE),
             self_conditioning=agreed.self_conditioning,
             answer_length=agreed.max_tokens,
+            temperature=agreed.temperature,
         )
         local[f"david-{i}"] = LocalDavid(contributor, david.weight)
     return run_local(agreed, core, local).ids.tolist()
@@ -117,6 +131,15 @@ def test_same_tokens_as_the_reference(members, temperature, blocks, own, count):
     assert fast(agreed, members[0], davids) == expected
 
 
+@pytest.mark.parametrize("ramp", [0.5, 3.0])
+def test_same_tokens_with_a_ramp(members, ramp):
+    agreed = replace(plan(blocks=2, temperature=0.5, own=True, endless=True), ramp=ramp)
+    davids = [reference.Member(members[1], PRIVATE, 0.4, PREFIX, contrast=0.5)]
+    expected = slow(agreed, members[0], davids)
+    assert fast(agreed, members[0], davids) == expected
+    assert expected != slow(replace(agreed, ramp=0.0), members[0], davids)
+
+
 def test_same_tokens_with_a_suffix(members):
     suffix = VOCABULARY.encode("then serve").ids
     agreed = plan(blocks=1, temperature=0.0, own=True, endless=True, suffix=suffix)
@@ -129,7 +152,7 @@ def test_same_tokens_with_a_suffix(members):
 
 
 def test_same_end_as_the_reference(members):
-    core = tiny_model(VOCABULARY, seed=1, noise_form="dense", block_length=BLOCK)
+    core = member(1, members[0].config.reading)
     for bias in (4.0, 8.0, 16.0):
         core.head_bias.data[VOCABULARY.end] = bias
         agreed = plan(blocks=2, temperature=0.0, own=True, endless=False)
@@ -147,9 +170,10 @@ def test_the_reference_with_its_own_noise(members):
     losses: tuple[list[float], list[float]] = ([], [])
     none = torch.zeros(BLOCK, size)
     for seed in range(rows):
-        p = reference.simplex(targets, theirs(0, 0), t, 5.0)
+        times = [t] * BLOCK
+        x = reference.simplex(targets, theirs(0, 0), times, 5.0)
         with torch.no_grad():
-            logits = reference.forward(core, PREFIX, (), p, t, none)
+            logits = reference.forward(core, PREFIX, (), x, times, none)
         state = SimplexState(seed, 0, 1, t, torch.tensor(targets).unsqueeze(1).numpy())
         empty = state.estimate[:0, 0]
         ours = predict(core, [Predict(state, PREFIX, (), None, empty, empty)])[0]
@@ -160,11 +184,14 @@ def test_the_reference_with_its_own_noise(members):
     assert abs(a.mean() - b.mean()) < 4 * ((a.var() + b.var()) / rows).sqrt()
 
 
-# The bundled model: extremes against dense on coupled noise
+# The bundled model: extremes against dense on coupled noise. What is not listed is unknown to the
+# model, so that extremes are a slightly worse look at the same token, never a better one.
 
 LENGTH, ROWS = 32, 24
 TOKENS = {0.25: 9000, 0.3: 3000, 0.35: 3000, 0.4: 3000}
-"""Tokens at each time; at .25 the loss is small, and 3000 give it a standard error of .35 %."""
+"""Tokens at each time; at .25 the loss is small, and more are needed."""
+MOST = 0.12
+"""Largest excess of the loss, a share."""
 
 
 @pytest.fixture(scope="module")
@@ -186,13 +213,6 @@ def crops(vocabulary) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     return found[: -(-max(TOKENS.values()) // (LENGTH * ROWS)) * ROWS]
 
 
-def tail_ids(hot: torch.Tensor, size: int, rows: int, seed: int) -> torch.Tensor:
-    """Ids of the rows that stand for the tail: uniform, never the hot id."""
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(size - 1, (*hot.shape[:2], rows), generator=generator)
-    return ids + (ids >= hot).long()
-
-
 @torch.inference_mode()
 def loss_of(model, simplex, text, starts, mask, target, t) -> float:
     """Summed cross-entropy after one pass from "none" and one conditioned on it."""
@@ -205,9 +225,9 @@ def loss_of(model, simplex, text, starts, mask, target, t) -> float:
     )
 
 
-def test_extremes_cost_no_more_than_half_a_percent(goliath):
+def test_extremes_cost_a_little(goliath):
     model, vocabulary = goliath
-    form, k = model.config.form, model.config.simplex_value
+    form = model.config.form
     chosen = crops(vocabulary)
     assert len(chosen) * LENGTH >= max(TOKENS.values())
     totals = torch.zeros(len(TOKENS), 2)
@@ -225,18 +245,15 @@ def test_extremes_cost_no_more_than_half_a_percent(goliath):
         )
         hot = target.unsqueeze(-1)
         top, ids = normals.scatter(-1, hot, -torch.inf).topk(form.m, dim=-1)
-        cut = (normals.gather(-1, hot), top, ids, tail_ids(hot, vocabulary.size, form.r, first))
-        others = torch.full_like(target, vocabulary.size - 1)
+        cut = (normals.gather(-1, hot), top, ids)
         for i, time in enumerate(TOKENS):
             if first * LENGTH >= TOKENS[time]:
                 continue
             t = torch.full((len(part),), time, dtype=torch.float64)
-            both = (
-                dense_input(normals, hot, t, simplex_value=k),
-                extremes_input(hot, t, *cut, others, simplex_value=k),
-            )
+            both = (dense_evidence(normals, hot, t), extremes_evidence(hot, t, *cut))
             for column, simplex in enumerate(both):
                 totals[i, column] += loss_of(model, simplex, text, starts, mask, target, t)
     dense, extremes = totals.unbind(-1)
     difference = (extremes / dense - 1).tolist()
-    assert max(map(abs, difference)) < 0.005, difference
+    assert min(difference) > 0, difference
+    assert max(difference) < MOST, difference

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.diffusion.schedule import PRIOR_CURVE, TimeWarp, alpha_bar
+from common.diffusion.schedule import PRIOR_CURVE, TimeWarp, alpha_bar, ramp, times_at
 
 # SSD-LM's cosine schedule, s = 1e-4: t to the signal level.
 PUBLISHED = {
@@ -141,3 +141,33 @@ def test_training_times_and_tables_come_from_one_map():
     table = warp.table(50)
     counts = np.histogram(drawn, bins=[0.0, *reversed(table)])[0]
     assert counts == pytest.approx(2000, rel=0.02)
+
+
+# Ramps
+
+
+@given(
+    steps=st.integers(2, 40),
+    steepness=st.floats(0.01, 16),
+    positions=st.integers(2, 70),
+)
+def test_a_ramp_is_a_wave_through_the_block(steps, steepness, positions):
+    table = TimeWarp.from_curve().table(steps)
+    times = np.stack(
+        [times_at(table, n, steepness=steepness, positions=positions) for n in range(steps)]
+    )
+    assert (times[0] == 1).all()
+    assert np.allclose(times[-1], table[-1])
+    assert (np.diff(times, axis=0) <= 0).all(), "no position goes back"
+    assert (np.diff(times, axis=1) >= 0).all(), "the first positions lead"
+    done = times[:, 0] <= table[-1] + 1e-9
+    begun = times[:, -1] < 1
+    assert done.argmax() <= np.ceil((steps - 1) / (1 + steepness) + 1e-9)
+    assert begun.argmax() >= np.floor((steps - 1) * steepness / (1 + steepness) - 1e-9)
+
+
+def test_no_ramp_is_the_table():
+    table = TimeWarp.from_curve().table(8)
+    assert times_at(table, 3, steepness=0.0, positions=5) is None
+    assert times_at((1.0,), 0, steepness=2.0, positions=5) is None
+    assert ramp(np.array(0.25), 0.0, 5).tolist() == [0.25] * 5

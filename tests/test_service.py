@@ -88,7 +88,12 @@ WAYS: dict[str, dict[str, Any]] = {
     "multi-hot": {"projection": Projection.MULTI_HOT},
     "fused": {"self_conditioning": SelfConditioning.FUSED},
     "estimate": {"self_conditioning": SelfConditioning.ESTIMATE},
-    "all": {"projection": Projection.MULTI_HOT, "self_conditioning": SelfConditioning.FUSED},
+    "ramp": {"ramp": 1.5, "temperature": 0.4},
+    "all": {
+        "projection": Projection.MULTI_HOT,
+        "self_conditioning": SelfConditioning.FUSED,
+        "ramp": 0.5,
+    },
 }
 HALTS: dict[str, dict[str, Any]] = {
     "patience": {"halt_patience": 2},

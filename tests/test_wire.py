@@ -164,6 +164,7 @@ def some_settings(draw: st.DrawFn) -> SessionSettings:
         projection=draw(st.sampled_from(Projection)),
         halt_patience=patience,
         halt_margin=draw(st.floats(0, 1000 if patience else 0)),
+        ramp=draw(st.floats(0, 16)),
     )
 
 
@@ -430,6 +431,9 @@ WRONG_OPENS: list[tuple[str, Any, type[CollaborationError]]] = [
     ("settings.projection", 3, InvalidFrameError),
     ("settings.halt_patience", 2**16, InvalidFrameError),
     ("settings.halt_margin", 0.5, InvalidFrameError),
+    ("settings.ramp", -0.1, InvalidFrameError),
+    ("settings.ramp", 16.5, InvalidFrameError),
+    ("settings.ramp", float("nan"), InvalidFrameError),
     ("settings.budget_ms", 0, InvalidFrameError),
     ("settings.budget_ms", 600_001, LimitExceededError),
     ("simplex.k", 0.0, InvalidFrameError),

@@ -47,8 +47,20 @@ class Contributor:
         voicing: Voicing,
         self_conditioning: SelfConditioning,
         answer_length: int,
+        temperature: float,
     ):
         """Prepare the texts.
+
+        Args:
+            model: the small model.
+            vocabulary: the pair's vocabulary.
+            prompt: public text before the answer.
+            suffix: public text after it.
+            context: private text.
+            voicing: how this David speaks.
+            self_conditioning: what the models of the session condition on.
+            answer_length: positions of all blocks.
+            temperature: the session's; 0, greedy, takes the logits as they are.
 
         Raises:
             UsageError: a contrast without a context.
@@ -63,6 +75,7 @@ class Contributor:
         self._model = model.eval()
         self._voicing = voicing
         self._conditioning = self_conditioning
+        self._tempering = temperature or 1.0
         self._suffix = vocabulary.suffix_ids(vocabulary.encode(suffix).ids)
         self.prompt_ids = vocabulary.prompt_ids(vocabulary.encode(prompt).ids)
         private = vocabulary.prompt_ids(
@@ -122,6 +135,7 @@ class Contributor:
             self._conditions[branch],
             empty,
             empty,
+            temperature=self._tempering,
         )
         logits = predict(self._model, [request])
         if self._conditioning is SelfConditioning.OWN:

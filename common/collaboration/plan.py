@@ -31,7 +31,7 @@ class Terms(Protocol):
 
     @property
     def temperature(self) -> float:
-        """Sampling temperature; 0 is greedy."""
+        """What the models' logits are divided by; 0 is greedy."""
 
     @property
     def min_p(self) -> float:

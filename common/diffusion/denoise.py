@@ -47,7 +47,9 @@ class Plan:
     max_tokens: int
     """Longest answer, in tokens; the last block is cut to it."""
     temperature: float
-    """0 is greedy."""
+    """What the models' logits are divided by, but for the state's likelihood; 0 takes them as they
+    are and projects greedily.
+    """
     min_p: float
     """In (0, 1]."""
     seed: int
@@ -64,6 +66,16 @@ class Plan:
     """When a block ends before its last step."""
     ramp: float = 0.0
     """Steepness of the ramp of times from the first position to the last; 0 for none."""
+
+    @property
+    def tempering(self) -> float:
+        """What the models' logits are divided by."""
+        return self.temperature or 1.0
+
+    @property
+    def draw(self) -> float:
+        """Temperature of the projection: the scores are tempered already."""
+        return 1.0 if self.temperature else 0.0
 
     @property
     def blocks(self) -> int:
@@ -94,6 +106,8 @@ class Predict:
     """(block_length,) uint8 who decided the step before; empty at the first step."""
     signal: FusedSignal | None = None
     """What contributors condition on as well, with the self-conditioning fused; else None."""
+    temperature: float = 1.0
+    """What the network's logits are divided by, above 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +202,7 @@ def _denoise_block(
             before.ids if step == 0 else np.empty(0, np.int64),
             decided,
             signal,
+            plan.tempering,
         )
         fused = fuse(logits, (yield Collect(block, step)))
         scores = _allowed(plan, fused.scores, first=block == 0)
@@ -225,7 +240,7 @@ def _best(plan: Plan, scores: Tensor) -> Candidates | None:
     ):
         return None
     most = max(MAX_HOT, conditioning.TOP)
-    return best_candidates(scores, temperature=plan.temperature, min_p=plan.min_p, most=most)
+    return best_candidates(scores, temperature=plan.draw, min_p=plan.min_p, most=most)
 
 
 def _project(plan: Plan, scores: Tensor, best: Candidates | None, block: int, step: int) -> Tensor:
@@ -233,7 +248,7 @@ def _project(plan: Plan, scores: Tensor, best: Candidates | None, block: int, st
     if best is not None and plan.projection is Projection.MULTI_HOT:
         return best.ids[..., :MAX_HOT]
     stream = Stream([plan.seed], [block], [step], scores.device)
-    drawn = project(scores, stream, temperature=plan.temperature, min_p=plan.min_p)
+    drawn = project(scores, stream, temperature=plan.draw, min_p=plan.min_p)
     return drawn.unsqueeze(-1)
 
 

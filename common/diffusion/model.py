@@ -216,6 +216,7 @@ class SimplexDiffusionLM(PreTrainedModel):
         condition: Bag,
         attention_mask: Tensor | None = None,
         positions: Tensor | None = None,
+        temperature: Tensor | None = None,
     ) -> DenoisingOutput:
         """One denoising pass.
 
@@ -228,6 +229,9 @@ class SimplexDiffusionLM(PreTrainedModel):
             condition: self-conditioning; `conditioning.nothing` for none.
             attention_mask: (batch, length) bool, False at padding; None when no row is padded.
             positions: (batch, block) bool, block positions whose logits are wanted; None for all.
+            temperature: (batch,) fp32 above 0, what the network's logits are divided by; None for
+                1. The state's likelihood is exact and keeps its weight: the logits are those of the
+                tempered distribution of texts, given the state. Only without `positions`.
 
         Returns:
             fp32 logits (batch, block, V), or (chosen, V) where `positions` was given.
@@ -248,6 +252,8 @@ class SimplexDiffusionLM(PreTrainedModel):
             hidden = hidden[positions]
         logits = nn.functional.linear(self.head_map(hidden), table.weight, self.head_bias)
         logits = logits.float()
+        if temperature is not None:
+            logits = logits / temperature.view(-1, 1, 1)
         if isinstance(simplex, Evidence):
             # Bayes' rule: what the network says is the prior of the text around, and the state's
             # likelihood is known exactly.

@@ -41,6 +41,8 @@ def predict(model: SimplexDiffusionLM, requests: Sequence[Predict]) -> Tensor:
         )
     padded = min(sizes) < max(sizes)
     mask = torch.arange(max(sizes)) < torch.tensor(sizes).unsqueeze(1) if padded else None
+    temperatures = [request.temperature for request in requests]
+    tempered = any(temperature != 1 for temperature in temperatures)
     logits: Tensor = model(
         input_ids.to(device),
         torch.tensor([len(r.prefix) for r in requests], device=device),
@@ -48,6 +50,7 @@ def predict(model: SimplexDiffusionLM, requests: Sequence[Predict]) -> Tensor:
         stack_times([request.state for request in requests], device),
         condition,
         None if mask is None else mask.to(device),
+        temperature=torch.tensor(temperatures, device=device) if tempered else None,
     ).logits
     return logits
 
