@@ -1,4 +1,5 @@
-"""The main job on the bundled pair: a Goliath in its own process, three questions asked three ways.
+"""The main job on the bundled pair: a Goliath in its own process, three questions asked three ways, and one
+whose answer stands only in a private file.
 
 Run `scripts/demo`, or this file with the project installed. Takes a minute or two after set-up.
 """
@@ -20,7 +21,11 @@ from david_client.client import ask
 from david_client.place import Place
 
 HELD_OUT = models.BUNDLED / "heldout-recipes.jsonl"
+PRIVATE = models.BUNDLED / "heldout-private.jsonl"
 WAYS = (("Goliath alone", 0.0), ("David alone", 1.0), ("together", 0.75))
+CONTRAST = 0.5
+PRIVATE_NUMBER = 6
+"""Which of the private notes is shown."""
 SHOWN = (0.0, 0.5, 0.75, 0.9)
 """How far along the drafts are that are printed, as shares of the steps."""
 
@@ -84,6 +89,37 @@ def ask_three_ways(david: David, address: str, prompt: str, steps: int) -> list[
     return replies
 
 
+def private_note() -> tuple[str, str]:
+    """A question and the made-up note that alone answers it; both held out."""
+    line = PRIVATE.read_text(encoding="utf-8").splitlines()[PRIVATE_NUMBER]
+    row = json.loads(line)
+    return row["instruction"], row["context"]
+
+
+def ask_about_a_note(david: David, address: str, steps: int) -> list[Reply]:
+    """A question whose answer stands only in a file on this machine: without it, with it, and with
+    contrast.
+    """
+    prompt, note = private_note()
+    print(f"\nA private file says: {note}")
+    print(prompt)
+    ways = (
+        ("Goliath alone", "", {"weight": 0.0}, 0.0),
+        ("with David, who reads the file", note, {}, 0.0),
+        (f"with David and contrast {CONTRAST:g}", note, {}, CONTRAST),
+    )
+    replies = []
+    for name, context, wishes, contrast in ways:
+        question = Question(
+            prompt, seed=7, context=context, contrast=contrast, wishes=wishes | {"steps": steps}
+        )
+        place = Place(address, insecure=True)
+        reply = asyncio.run(ask(question, david, place, timeout_s=120, on_draft=lambda _: None))
+        print(f"  {name + ':':34} {reply.text}")
+        replies.append(reply)
+    return replies
+
+
 def evaluate(limit: int) -> dict:
     """`goliath evaluate` on a small sample of held-out recipes."""
     command = [program("goliath"), "evaluate", "--david", models.DEFAULT_DAVID]
@@ -105,6 +141,7 @@ def main() -> None:
             for prompt in questions(3)
             for reply in ask_three_ways(david, address, prompt, options.steps)
         ]
+        replies += ask_about_a_note(david, address, options.steps)
     up, down = (sum(getattr(r, name) for r in replies) for name in ("bytes_up", "bytes_down"))
     print(f"\nOn the wire, {len(replies)} answers: {up:,} bytes up, {down:,} bytes down.")
     scores = evaluate(options.sample)
