@@ -117,6 +117,7 @@ def settings_to_proto(settings: SessionSettings) -> pb.Settings:
         projection=_PROJECTIONS[settings.projection],
         halt_patience=settings.halt_patience,
         halt_margin=settings.halt_margin,
+        certify=settings.certify,
     )
 
 
@@ -142,6 +143,7 @@ def settings_from_proto(message: pb.Settings) -> SessionSettings:
         projection=choice("settings.projection", message.projection, _PROJECTIONS),
         halt_patience=integer("settings.halt_patience", patience, low=0, high=MAX_PATIENCE),
         halt_margin=number("settings.halt_margin", message.halt_margin, low=0.0, high=most_margin),
+        certify=message.certify,
     )
     integer("settings.max_tokens / block_length", settings.blocks, low=1, high=MAX_INDEX)
     return settings
