@@ -104,7 +104,7 @@ class Drive:
             if session.settled:
                 voices = session.answered_voices(voices, ask)
                 doubt = await asyncio.to_thread(session.doubts, logits, voices, asking=False)
-        session.uncertified += doubt.positions
+        session.uncertified += int(doubt.uncertified.sum())
         return doubt.fused
 
     def _due(self) -> float:

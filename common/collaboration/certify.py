@@ -57,8 +57,8 @@ class Doubt:
     """A step's fused scores, and what is not certain of them."""
 
     fused: Fused
-    positions: int
-    """Positions that are not certified."""
+    uncertified: np.ndarray
+    """(positions,) bool, which of them are not certified."""
     asks: Mapping[str, Ask]
     """What to ask each contributor, by his id; empty where nothing may be asked."""
 
@@ -93,20 +93,20 @@ def doubts(
     fused = fuse(core, voices)
     sparse = [v for v in audible(voices) if v.contribution.codec is Codec.TOPK]
     if not sparse:
-        return Doubt(fused, 0, {})
+        return Doubt(fused, np.zeros(core.shape[1], np.bool_), {})
     scores = allowed(plan, fused.scores, first=block == 0)[0]
-    open_ = _open(plan, scores, sparse, step)
-    positions = int(open_.any(-1).sum())
-    if not positions or caps is None:
-        return Doubt(fused, positions, {})
-    rows, ids = _within(caps, open_, scores).nonzero(as_tuple=True)
+    found = _open(plan, scores, sparse, step)
+    uncertified = found.any(-1).cpu().numpy()
+    if caps is None or not uncertified.any():
+        return Doubt(fused, uncertified, {})
+    rows, ids = _within(caps, found, scores).nonzero(as_tuple=True)
     places = (rows * scores.shape[-1] + ids).cpu().numpy()
     asks = {}
     for voice in sparse:
         mine = np.setdiff1d(places, places_of(voice.contribution, scores.shape[-1]))
         if len(mine):
             asks[voice.contributor_id] = _ask(mine, scores.shape[-1], block, step)
-    return Doubt(fused, positions, asks)
+    return Doubt(fused, uncertified, asks)
 
 
 def _open(plan: Plan, scores: Tensor, sparse: Sequence[Voice], step: int) -> Tensor:

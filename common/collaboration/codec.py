@@ -14,9 +14,9 @@ LOWEST = -30000.0
 
 LEAST_ENTRIES = 16
 """Entries that every row sends in the codec topk, however sure it is."""
-MOST_ENTRIES = 192
+MOST_ENTRIES = 160
 """Entries that no row exceeds in the codec topk, however flat it is."""
-CORE_LEAD = 8.0
+CORE_LEAD = 12.0
 """By how many logits the large model may prefer an id that was left out to the best one sent,
 before that id could be a candidate.
 """
@@ -155,4 +155,5 @@ def places_of(contribution: Contribution, vocabulary_size: int) -> np.ndarray:
     """(sum counts,) int64, position * V + id of each entry of a sparse contribution."""
     rows = np.arange(len(contribution.counts), dtype=np.int64)
     places: np.ndarray = np.repeat(rows, contribution.counts) * vocabulary_size
-    return places + contribution.ids
+    places += contribution.ids
+    return places

@@ -120,5 +120,5 @@ def _settled(
     if answers:
         voices = all_answered(voices, doubt.asks, answers)
         doubt = doubts(plan, logits, voices, block=block, step=step)
-    tally.uncertified += doubt.positions
+    tally.uncertified += int(doubt.uncertified.sum())
     return doubt.fused
