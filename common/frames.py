@@ -9,7 +9,7 @@ from enum import IntEnum, StrEnum
 
 import numpy as np
 
-from common.collaboration.contribution import Codec
+from common.collaboration.contribution import Answer, Ask, Codec
 from common.diffusion.signal import FusedSignal
 from common.diffusion.terms import FinishReason, Projection, SelfConditioning
 
@@ -113,6 +113,8 @@ class SessionSettings:
     """How much later the last position of a block is denoised than the first, as a share of the
     steps that one position takes, in [0, 16]; 0: all at once.
     """
+    certify: bool = False
+    """Whether the server may ask for entries that a contribution left out."""
 
     @property
     def blocks(self) -> int:
@@ -140,9 +142,9 @@ class Limits:
     """Most entries of a row in the codec `topk`."""
     max_budget_ms: int = 600_000
     """Longest budget of a step."""
-    max_ask_ids_per_position: int = 0
-    """Most ids that an `Ask` may ask for at one position; 0: asks are not used."""
-    max_ask_ids: int = 0
+    max_ask_ids_per_position: int = 256
+    """Most ids that an `Ask` may ask for at one position; 0: there are no asks."""
+    max_ask_ids: int = 4096
     """Most ids that the `Ask` of one step may ask for in all."""
 
 
@@ -281,30 +283,6 @@ class ContributionChunk:
     """(rows,) float16; empty for `dense`."""
     log_mass: np.ndarray
     """(rows,) float32."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ask:
-    """Asks for entries that a contribution left out."""
-
-    block: int
-    step: int
-    positions: np.ndarray
-    """(asked,) int32 positions, rising."""
-    counts: np.ndarray
-    """(asked,) int32 ids asked for at each of them, at least 1."""
-    ids: np.ndarray
-    """(sum counts,) int32 token ids, unique at a position."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """The entries that an `Ask` asked for."""
-
-    block: int
-    step: int
-    values: np.ndarray
-    """(ids asked for,) float16, in the order of the `Ask`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,13 @@ import re
 
 import numpy as np
 
+from common.collaboration.contribution import Answer, Ask
 from common.diffusion.signal import FusedSignal
 from common.diffusion.terms import FinishReason, SelfConditioning
 from common.errors import MAX_TEXT, InvalidFrameError
 from common.frames import (
     MAX_FUSED_ENTRIES,
     MAX_INDEX,
-    Answer,
-    Ask,
     Cancel,
     ClientFrame,
     Completed,

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.collaboration.contribution import Codec, Contribution
+from common.collaboration.contribution import Answer, Ask, Codec, Contribution
 from common.errors import LimitExceededError, StepOutOfRangeError
-from common.frames import MAX_INDEX, Answer, Ask, ContributionChunk, Opened
+from common.frames import MAX_INDEX, ContributionChunk, Opened
 from common.pb import collaboration_pb2 as pb
 from common.wire_checks import (
     LOWEST_VALUE,

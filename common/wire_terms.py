@@ -118,6 +118,7 @@ def settings_to_proto(settings: SessionSettings) -> pb.Settings:
         halt_patience=settings.halt_patience,
         halt_margin=settings.halt_margin,
         ramp=settings.ramp,
+        certify=settings.certify,
     )
 
 
@@ -144,6 +145,7 @@ def settings_from_proto(message: pb.Settings) -> SessionSettings:
         halt_patience=integer("settings.halt_patience", patience, low=0, high=MAX_PATIENCE),
         halt_margin=number("settings.halt_margin", message.halt_margin, low=0.0, high=most_margin),
         ramp=number("settings.ramp", message.ramp, low=0.0, high=MAX_RAMP),
+        certify=message.certify,
     )
     integer("settings.max_tokens / block_length", settings.blocks, low=1, high=MAX_INDEX)
     return settings

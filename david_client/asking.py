@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from common.collaboration.certify import Tally
+from common.collaboration.codec import MOST_ENTRIES, reach_of
 from common.collaboration.contributor import Contributor, Voicing
 from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.terms import FinishReason
-from common.frames import SessionSettings
+from common.diffusion.terms import FinishReason, draw_of
+from common.frames import Limits, SessionSettings
 from common.guidance.choice import GuideChoice
 from common.vocabulary import Vocabulary
 
@@ -52,8 +54,10 @@ class Question:
             return terms
         return replace(terms, block_length=min(terms.block_length, terms.max_tokens))
 
-    def contributor(self, david: David, settings: SessionSettings) -> Contributor:
-        """David's part in a session on these terms.
+    def contributor(
+        self, david: David, settings: SessionSettings, limits: Limits | None = None
+    ) -> Contributor:
+        """David's part in a session on these terms, within the server's limits.
 
         Raises:
             UsageError: a contrast without a context.
@@ -65,7 +69,17 @@ class Question:
             prompt=self.prompt,
             suffix=self.suffix,
             context=self.context,
-            voicing=Voicing(contrast=self.contrast, codec=settings.codec),
+            voicing=Voicing(
+                contrast=self.contrast,
+                codec=settings.codec,
+                entries=min(MOST_ENTRIES, (limits or Limits()).max_entries),
+                reach=reach_of(
+                    temperature=draw_of(settings.temperature),
+                    min_p=settings.min_p,
+                    weight=settings.weight,
+                ),
+                certify=settings.certify,
+            ),
             self_conditioning=settings.self_conditioning,
             answer_length=settings.blocks * settings.block_length,
             temperature=settings.temperature,
@@ -144,6 +158,8 @@ class Reply:
     """The answer and the suffix."""
     decided: tuple[int, ...] = ()
     """Values of `Decider`: who decided the tokens of the last block; empty where nobody knows."""
+    certification: Tally = field(default_factory=Tally)
+    """What is not certified, and what David was asked for it."""
 
     def record(self) -> dict[str, Any]:
         """The reply as a JSON object."""
@@ -177,6 +193,10 @@ class Reply:
             },
             "codec": self.settings.codec.value,
             "late_rule": self.settings.late_rule.value,
+            "certify": self.settings.certify,
+            "uncertified": self.certification.uncertified,
+            "asks": self.certification.asks,
+            "asked_ids": self.certification.asked_ids,
             "guide": None if self.guide is None else asdict(self.guide),
             "goliath": self.goliath,
             "david": self.david,

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from common.collaboration.contribution import Ask
 from common.diffusion.terms import FinishReason
-from common.errors import InvalidFrameError, ModelMismatchError
+from common.errors import InvalidFrameError, ModelMismatchError, StepOutOfRangeError
 from common.frames import Completed, Open, Opened, Step
 from common.vocabulary import Vocabulary
 
@@ -62,6 +63,33 @@ def check_step(frame: Step, before: Step | None, opened: Opened, vocabulary: Voc
         wrong = ids[np.isin(ids, vocabulary.forbidden)]
         if wrong.size:
             raise InvalidFrameError(f"{name} ids: expected none of the template's, got {wrong[0]}")
+
+
+def check_ask(ask: Ask, last: Step | None, spoken: Step | None, opened: Opened) -> None:
+    """Refuse an ask that was not agreed to, or about anything but the step in flight after the
+    contribution to it; that it is within the caps, the wire has checked.
+
+    Args:
+        ask: what came.
+        last: the last step that came.
+        spoken: the last step that was answered, unless it was asked about before.
+        opened: what was agreed.
+
+    Raises:
+        InvalidFrameError: it is so.
+    """
+    if not opened.settings.certify:
+        raise InvalidFrameError("frame: expected no ask, since none was agreed")
+    if last is None or (ask.block, ask.step) != (last.block, last.step):
+        sent = (
+            "before the first step" if last is None else f"step {last.step} of block {last.block}"
+        )
+        raise StepOutOfRangeError(
+            f"ask: expected one about the step in flight, {sent}, "
+            f"got step {ask.step} of block {ask.block}"
+        )
+    if spoken is not last:
+        raise InvalidFrameError("ask: expected one for a step, after its contribution")
 
 
 def check_completed(frame: Completed, last: Step | None, opened: Opened) -> None:

@@ -10,6 +10,7 @@ HTTP/2 and TLS add some more.
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -17,7 +18,15 @@ import grpc.aio
 
 from common.errors import SessionCancelledError, UnreachableError
 from common.fit import check_process, check_vocabulary, config_of, process_of
-from common.frames import PROTOCOL_VERSION, Completed, Open, Outcome, Role, ServerInfo
+from common.frames import (
+    PROTOCOL_VERSION,
+    Completed,
+    Open,
+    Outcome,
+    Role,
+    ServerInfo,
+    SessionSettings,
+)
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.transport import error_from_rpc, open_channel
@@ -74,9 +83,11 @@ async def ask(
             process=info.process,
             vocabulary_fingerprint=david.vocabulary.fingerprint,
             suffix=question.suffix,
-            required_features=("suffix",) if question.suffix else (),
+            required_features=_features(question, settings),
         )
-        contributor = question.contributor(david, settings) if settings.weight > 0 else None
+        contributor = (
+            question.contributor(david, settings, info.limits) if settings.weight > 0 else None
+        )
         left = timeout_s - (time.perf_counter() - begin)
         call = stub.Collaborate(timeout=max(left, 0.001))
         session = Session(
@@ -102,7 +113,14 @@ async def ask(
         bytes_up=meter.up,
         bytes_down=meter.down,
         decided=tuple(completed.decided.tolist()),
+        certification=replace(session.tally, uncertified=completed.uncertified),
     )
+
+
+def _features(question: Question, settings: SessionSettings) -> tuple[str, ...]:
+    """What the server must have for this question on these terms."""
+    used = {"suffix": bool(question.suffix), "certify": settings.certify}
+    return tuple(name for name, needed in used.items() if needed)
 
 
 def _counts(completed: Completed) -> dict[Outcome, int]:

@@ -3,6 +3,7 @@
 import functools
 import time
 
+from common.collaboration.certify import AskCaps, Tally
 from common.collaboration.local import LocalDavid, run_local
 from common.collaboration.plan import plan_for
 from common.diffusion.denoise import Predict
@@ -14,6 +15,7 @@ from common.fit import (
     default_settings,
     process_of,
 )
+from common.frames import Limits
 from common.guidance.guide import Guide, guided
 from common.vocabulary import Vocabulary
 from david_client.asking import CONTRIBUTOR_ID, David, Draft, OnDraft, Question, Reply
@@ -83,7 +85,17 @@ def ask_embedded(
             )
         )
 
-    result = run_local(plan, model, helpers, show, around=functools.partial(guided, guide=guide))
+    tally, limits = Tally(), Limits()
+    caps = AskCaps(limits.max_ask_ids_per_position, limits.max_ask_ids)
+    result = run_local(
+        plan,
+        model,
+        helpers,
+        show,
+        around=functools.partial(guided, guide=guide),
+        caps=caps if settings.certify else None,
+        tally=tally,
+    )
     return Reply(
         text=vocabulary.decode(result.ids),
         tokens=tuple(result.ids.tolist()),
@@ -99,4 +111,5 @@ def ask_embedded(
         david_steps=result.steps if helpers else 0,
         decided=tuple(result.decided.tolist()),
         guide=None if guide is None else guide.choice,
+        certification=tally,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from typing import Any
 
+from common.collaboration.certify import Tally
 from common.diffusion.terms import FinishReason
 from common.frames import SessionSettings
 from common.vocabulary import Vocabulary
@@ -86,6 +87,16 @@ class Filled:
         """Bytes of messages from the server."""
         return sum(reply.bytes_down for reply in self.replies)
 
+    @property
+    def certification(self) -> Tally:
+        """What is not certified and what was asked, in all sessions."""
+        each = [reply.certification for reply in self.replies]
+        return Tally(
+            sum(one.uncertified for one in each),
+            sum(one.asks for one in each),
+            sum(one.asked_ids for one in each),
+        )
+
     def record(self) -> dict[str, Any]:
         """The text as a JSON object: the whole, totals, and a reply's record for each gap with its
         `span` in the whole, in characters.
@@ -108,6 +119,9 @@ class Filled:
             "david_steps": self.david_steps,
             "missed": self.missed,
             "late": self.late,
+            "uncertified": self.certification.uncertified,
+            "asks": self.certification.asks,
+            "asked_ids": self.certification.asked_ids,
         }
 
 

@@ -9,11 +9,12 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from common.collaboration.contribution import Contribution
+from common.collaboration.certify import Tally
+from common.collaboration.contribution import Ask, Contribution
 from common.collaboration.contributor import Contributor
 from common.diffusion.schedule import times_at
 from common.diffusion.simplex import SimplexState
-from common.errors import InvalidFrameError, UnreachableError, error_from_reason
+from common.errors import UnreachableError, error_from_reason
 from common.frames import (
     Cancel,
     ClientFrame,
@@ -28,7 +29,7 @@ from common.frames import (
 from common.vocabulary import Vocabulary
 from common.wire import client_frame_to_proto, server_frame_from_proto, split_contribution
 from david_client.asking import Draft, OnDraft
-from david_client.checks import check_completed, check_opened, check_step
+from david_client.checks import check_ask, check_completed, check_opened, check_step
 from david_client.place import Meter
 
 _FAREWELL_S = 1.0
@@ -54,6 +55,7 @@ class Session:
     ) -> None:
         """Nothing is sent before `run`."""
         self.log: list[Step] = []
+        self.tally = Tally()
         self._call = call
         self._open = frame
         self._contributor = contributor
@@ -64,6 +66,8 @@ class Session:
         self._finished: tuple[int, ...] = ()
         self._untold = np.empty(0, np.int64)
         self._news = asyncio.Event()
+        self._spoken: Step | None = None
+        self._writing = asyncio.Lock()
 
     async def run(self) -> Completed:
         """Follow the session to its end; on cancellation the server is told."""
@@ -107,8 +111,8 @@ class Session:
                     return frame
                 case Failed():
                     raise error_from_reason(frame.reason, frame.message, remedy=frame.remedy)
-                case _:
-                    raise InvalidFrameError("frame: expected no ask, since none was agreed")
+                case Ask():
+                    await self._answer(frame)
 
     def _begin(self, frame: Step) -> None:
         assert self._opened is not None
@@ -133,6 +137,17 @@ class Session:
                 bytes_down=self._meter.down,
             )
         )
+
+    async def _answer(self, ask: Ask) -> None:
+        """Answer from the rows of the step in flight; a second ask about it is refused."""
+        assert self._opened is not None
+        last = self.log[-1] if self.log else None
+        check_ask(ask, last, self._spoken, self._opened)
+        assert self._contributor is not None
+        self._spoken = None
+        self.tally.count(ask)
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self._write(self._contributor.answer(ask))
 
     async def _speak(self) -> None:
         """Answer the newest step, again and again; ends when the server takes no more."""
@@ -170,7 +185,9 @@ class Session:
         )
         loop = asyncio.get_running_loop()
         contribute = self._contributor.contribute
-        return await loop.run_in_executor(thread, contribute, state, finished, step.fused)
+        contribution = await loop.run_in_executor(thread, contribute, state, finished, step.fused)
+        self._spoken = step
+        return contribution
 
     async def _sent(self, contribution: Contribution) -> bool:
         assert self._opened is not None
@@ -190,7 +207,9 @@ class Session:
     async def _write(self, frame: ClientFrame) -> None:
         size = None if self._opened is None else self._opened.vocabulary_size
         message = client_frame_to_proto(frame, vocabulary_size=size)
-        await self._call.write(message)
+        # The contribution's last part may still be on its way when an ask about it is here.
+        async with self._writing:
+            await self._call.write(message)
         self._meter.sent(message)
 
     async def _read(self) -> ServerFrame:

@@ -71,6 +71,8 @@ class DavidSettings(ProgramSettings):
     """What happens when David is late."""
     codec: Codec | None = None
     """How David's logits are written."""
+    certify: bool = False
+    """Whether Goliath asks David for what he left out, where it could change the answer."""
     budget: float | None = Field(None, gt=0, le=3600)
     """Seconds that David may take for a step."""
     timeout: float = Field(600.0, gt=0)
@@ -125,6 +127,7 @@ class DavidSettings(ProgramSettings):
             "self_conditioning": self.self_conditioning,
             "late_rule": self.late,
             "codec": self.codec,
+            "certify": self.certify or None,
             "budget_ms": None if self.budget is None else max(1, round(self.budget * 1000)),
         }
         if self.halt is not None:

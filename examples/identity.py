@@ -22,12 +22,21 @@ from david_client.embedded import ask_embedded
 from david_client.place import Place
 
 SETTINGS = [
-    {"weight": weight, "codec": codec, "temperature": temperature, "max_tokens": tokens}
-    for weight, codec, temperature, tokens in itertools.product(
-        (0.5, 0.75), (Codec.TOPK, Codec.DENSE), (0.0, 0.7), (64, 128)
+    {
+        "weight": weight,
+        "codec": codec,
+        "certify": certify,
+        "temperature": temperature,
+        "max_tokens": tokens,
+    }
+    for weight, (codec, certify), temperature, tokens in itertools.product(
+        (0.5, 0.75),
+        ((Codec.TOPK, False), (Codec.TOPK, True), (Codec.DENSE, False)),
+        (0.0, 0.7),
+        (64, 128),
     )
 ]
-"""Prompts take these in turn: both codecs, greedy and sampling, one block and two."""
+"""Prompts take these in turn: both codecs, certified, greedy and sampling, one block and two."""
 
 
 def build() -> str:

@@ -1,13 +1,18 @@
 """The driver of one session: the loop of `denoise`, the engine, the late rules. No gRPC here."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
+from torch import Tensor
+
+from common.collaboration.certify import as_fused
+from common.collaboration.contribution import Answer
 from common.collaboration.engine import Engine
-from common.collaboration.fusion import Voice, fuse
-from common.diffusion.denoise import Collect, Predict, Requests, Result, denoise
+from common.collaboration.fusion import Voice
+from common.diffusion.denoise import Collect, Fused, Predict, Requests, Result, denoise
 from common.diffusion.terms import FinishReason
-from common.errors import ContributionFailedError, InvalidFrameError, SessionCancelledError
+from common.errors import ContributionFailedError, SessionCancelledError
 from common.frames import (
     Cancel,
     ClientFrame,
@@ -61,39 +66,62 @@ class Drive:
             SessionCancelledError: The client gave up.
             InvalidFrameError: The client broke the contract, or its stream ended.
         """
-        settings = self._session.opened.settings
-        loop = denoise(self._session.plan, fuse)
+        loop = denoise(self._session.plan, as_fused)
         request: Predict | Collect | Result = next(loop)
-        clock = asyncio.get_running_loop().time
         while isinstance(request, Predict):
             if self._ending is not None:
                 return self._session.stopped(request, self._ending)
             await self._peer.send(self._session.begin(request))
-            due = clock() + settings.budget_ms / 1000
-            loop.send(await self._engine.predict(request))
+            due = self._due()
+            logits = await self._engine.predict(request)
+            loop.send(logits)
             await self._collect(due)
             if self._ending is not None and not self._session.answered:
                 return self._session.stopped(request, self._ending)
-            # Fusing reads whole rows of the vocabulary: not on the event loop.
-            request = await asyncio.to_thread(_advance, loop, self._session.close())
+            fused = await self._settle(logits, self._session.close())
+            # Reading whole rows of the vocabulary: not on the event loop.
+            request = await asyncio.to_thread(_advance, loop, fused)
         assert isinstance(request, Result)
         return self._session.completed(request)
 
     async def _collect(self, due: float) -> None:
         """Take frames until the step has its contribution, or the late rule says to go on."""
-        loop = asyncio.get_running_loop()
         if not self._session.collects:
-            while (frame := await self._peer.receive(until=loop.time())) is not None:
+            now = asyncio.get_running_loop().time()
+            while (frame := await self._peer.receive(until=now)) is not None:
                 self._take(frame)
             return
+        await self._wait(lambda: self._session.answered, due, "contribution")
+
+    async def _settle(self, logits: Tensor, voices: list[Voice]) -> Fused:
+        """Fuse the step, and where its result is not certain ask, if that was agreed."""
+        session = self._session
+        doubt = await asyncio.to_thread(session.doubts, logits, voices, asking=True)
+        ask = session.ask(doubt)
+        if ask is not None:
+            await self._peer.send(ask)
+            await self._wait(lambda: session.settled, self._due(), "answer")
+            if session.settled:
+                voices = session.answered_voices(voices, ask)
+                doubt = await asyncio.to_thread(session.doubts, logits, voices, asking=False)
+        session.uncertified += int(doubt.uncertified.sum())
+        return doubt.fused
+
+    def _due(self) -> float:
+        """When the budget of a frame that goes out now will be over, on the loop's clock."""
+        budget = self._session.opened.settings.budget_ms / 1000
+        return asyncio.get_running_loop().time() + budget
+
+    async def _wait(self, done: Callable[[], bool], due: float, what: str) -> None:
+        """Take frames until it is done, or the late rule says to go on."""
         rule = self._session.opened.settings.late_rule
         until = None if rule is LateRule.WAIT else due
-        while not self._session.answered and self._ending is not FinishReason.CLIENT_FINISHED:
+        while not done() and self._ending is not FinishReason.CLIENT_FINISHED:
             frame = await self._peer.receive(until=until)
             if frame is not None:
                 self._take(frame)
             elif rule is LateRule.FAIL and self._ending is None:
-                raise self._failed()
+                raise self._failed(what)
             else:
                 return
 
@@ -101,26 +129,28 @@ class Drive:
         match frame:
             case ContributionChunk():
                 self._session.accept(frame)
+            case Answer():
+                self._session.take(frame)
             case Finish():
                 self._ending = FinishReason.CLIENT_FINISHED
             case Cancel():
                 raise SessionCancelledError("the client gave the session up")
             case _:
-                raise InvalidFrameError("frame: expected a contribution, got an answer to no ask")
+                raise AssertionError("the door lets no second Open through")
 
-    def _failed(self) -> ContributionFailedError:
+    def _failed(self, what: str) -> ContributionFailedError:
         block, step = self._session.moment
         budget = self._session.opened.settings.budget_ms / 1000
         return ContributionFailedError(
-            f"no contribution to step {step} of block {block} within {budget:g} s",
+            f"no {what} to step {step} of block {block} within {budget:g} s",
             remedy="Allow a larger budget, or use the late rule solo or wait",
         )
 
 
-def _advance(loop: Requests, voices: list[Voice]) -> Predict | Collect | Result:
+def _advance(loop: Requests, fused: Fused) -> Predict | Collect | Result:
     # StopIteration cannot pass through a future.
     try:
-        return loop.send(voices)
+        return loop.send(fused)
     except StopIteration as done:
         result: Result = done.value
         return result

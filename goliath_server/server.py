@@ -46,7 +46,10 @@ def limits_of(settings: GoliathSettings) -> Limits:
         max_steps=settings.max_steps,
         max_tokens=settings.max_tokens,
         max_weight=settings.max_weight,
+        max_entries=settings.max_entries,
         max_budget_ms=round(settings.max_budget_seconds * 1000),
+        max_ask_ids_per_position=settings.max_ask_ids_per_position,
+        max_ask_ids=settings.max_ask_ids,
     )
 
 

@@ -4,17 +4,20 @@ It decides what may open, which step is in flight, what a contribution to anothe
 what is told at the end. The stream and the budgets are the driver's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
-from common.collaboration.contribution import Contribution
+from common.collaboration.certify import AskCaps, Doubt, all_answered, doubts
+from common.collaboration.contribution import Answer, Ask, Contribution
 from common.collaboration.fusion import Voice
 from common.collaboration.plan import plan_for
 from common.diffusion.denoise import Plan, Predict, Result
 from common.diffusion.model import SimplexDiffusionConfig
 from common.diffusion.terms import FinishReason
-from common.errors import MissingFeatureError, StepOutOfRangeError
+from common.errors import InvalidFrameError, MissingFeatureError, StepOutOfRangeError
 from common.fit import check_process, check_vocabulary, default_settings, process_of
 from common.frames import (
     Completed,
@@ -32,7 +35,7 @@ from common.guidance.choice import GuideChoice
 from common.vocabulary import Vocabulary
 from common.wire import ContributionAssembler
 
-FEATURES = ("suffix",)
+FEATURES = ("suffix", "certify")
 """Features that this server has."""
 
 
@@ -52,7 +55,9 @@ class Host:
     @property
     def features(self) -> tuple[str, ...]:
         """What is told of what this server has, and does."""
-        return (*FEATURES, "guided") if self.guide is not None and self.guide.acts else FEATURES
+        asks = self.limits.max_ask_ids_per_position > 0 and self.limits.max_ask_ids > 0
+        has = tuple(name for name in FEATURES if asks or name != "certify")
+        return (*has, "guided") if self.guide is not None and self.guide.acts else has
 
     def info(self, *, software_version: str) -> ServerInfo:
         """What is told to anyone who asks."""
@@ -82,11 +87,15 @@ class Session:
         self.moment = (0, 0)
         """Block and step in flight."""
         self.dropped = 0
-        """Parts of contributions that came too late, or twice."""
+        """Parts of contributions, and answers, that came too late or twice."""
+        self.uncertified = 0
+        """Positions of closed steps where entries that were not sent could have mattered."""
         self._outcomes: list[Outcome] = []
         self._numbers: dict[tuple[int, int], int] = {}
         self._assembler = ContributionAssembler(plan.block_length)
         self._contribution: Contribution | None = None
+        self._asked: dict[tuple[int, int], int] = {}
+        self._answer: Answer | None = None
 
     @property
     def collects(self) -> bool:
@@ -145,6 +154,71 @@ class Session:
             return []
         return [Voice(self.contributor_id, self.opened.settings.weight, contribution)]
 
+    def doubts(self, core: Tensor, voices: Sequence[Voice], *, asking: bool) -> Doubt:
+        """The step in flight fused, and what may be asked of it if its client agreed to that.
+
+        Args:
+            core: the large model's logits, (1, positions, V) fp32.
+            voices: what `close` gave, with the answer if there is one.
+            asking: whether something may still be asked.
+        """
+        limits = self.opened.limits
+        caps = AskCaps(limits.max_ask_ids_per_position, limits.max_ask_ids)
+        block, step = self.moment
+        asking &= self.opened.settings.certify
+        return doubts(
+            self.plan, core, voices, block=block, step=step, caps=caps if asking else None
+        )
+
+    def ask(self, doubt: Doubt) -> Ask | None:
+        """Put the ask of the step in flight on its way; None where there is none."""
+        self._answer = None
+        ask = doubt.asks.get(self.contributor_id)
+        if ask is not None:
+            self._asked[self.moment] = len(ask.ids)
+        return ask
+
+    @property
+    def settled(self) -> bool:
+        """Whether the ask of the step in flight has its answer."""
+        return self._answer is not None
+
+    def take(self, answer: Answer) -> None:
+        """Take in an answer; one that is late is dropped.
+
+        Raises:
+            StepOutOfRangeError: It is to a step that did not come.
+            InvalidFrameError: It is to no ask, or not as long as its ask.
+        """
+        moment = (answer.block, answer.step)
+        if moment not in self._numbers:
+            raise StepOutOfRangeError(
+                f"answer: expected block and step of a step up to {self.moment}, got {moment}",
+                remedy="Answer an ask only after it came",
+            )
+        count = self._asked.pop(moment, None)
+        if count is None:
+            raise InvalidFrameError(f"frame: expected no answer to step {moment}: no ask is open")
+        if len(answer.values) != count:
+            raise InvalidFrameError(
+                f"answer.values: expected {count} values, got {len(answer.values)}",
+                remedy="Answer all ids of the ask, in its order",
+            )
+        if moment == self.moment:
+            self._answer = answer
+        else:
+            self.dropped += 1
+
+    def answered_voices(self, voices: Sequence[Voice], ask: Ask) -> list[Voice]:
+        """The voices of the step in flight with the answer to its ask.
+
+        Raises:
+            InvalidFrameError: The answer contradicts the contribution.
+        """
+        assert self._answer is not None
+        name = self.contributor_id
+        return all_answered(voices, {name: ask}, {name: self._answer})
+
     def completed(self, result: Result) -> Completed:
         """The answer of a generation that came to its end."""
         return Completed(
@@ -154,6 +228,7 @@ class Session:
             finish_reason=result.finish_reason,
             participations=self._participations(),
             decided=result.decided,
+            uncertified=self.uncertified,
         )
 
     def stopped(self, request: Predict, reason: FinishReason) -> Completed:
@@ -170,6 +245,7 @@ class Session:
             finish_reason=reason,
             participations=self._participations(),
             decided=request.decided,
+            uncertified=self.uncertified,
         )
 
     def _participations(self) -> tuple[Participation, ...]:
@@ -215,8 +291,9 @@ def _agreed_features(frame: Open, features: tuple[str, ...]) -> tuple[str, ...]:
         needs.append("joining another's session")
     if frame.session_id or frame.checkpoint is not None:
         needs.append("resuming a session")
-    if frame.suffix and "suffix" not in wished:
-        needs.append("suffix, which the frame has and does not name")
+    for name, used in (("suffix", bool(frame.suffix)), ("certify", frame.settings.certify)):
+        if used and name not in wished:
+            needs.append(f"{name}, which the frame has and does not name")
     if needs:
         raise MissingFeatureError(
             f"features: this server has {', '.join(features)}; it cannot do: {', '.join(needs)}",

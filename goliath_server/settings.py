@@ -46,6 +46,12 @@ class GoliathSettings(ProgramSettings):
     """Largest weight of a David."""
     max_budget_seconds: float = Field(600.0, gt=0, le=3600)
     """Longest budget of a step."""
+    max_entries: int = Field(4096, ge=1, le=65535)
+    """Most entries of a row in the codec topk."""
+    max_ask_ids_per_position: int = Field(256, ge=0, le=65535)
+    """Most entries that a David is asked for at one position; 0 never asks."""
+    max_ask_ids: int = Field(4096, ge=0, le=2**20)
+    """Most entries that a David is asked for at one step."""
     max_batch: int = Field(1, ge=1, le=1024)
     """Sessions that share a pass of the model; more than 1 changes the last bits of results."""
     guide: str | None = None

@@ -136,8 +136,10 @@ def generated_with(asked: Question, took_part: set[int]) -> Result:
         return done.value
 
 
-def contribution(opened: Opened, block: int, step: int, *, favourite: int = 90) -> Contribution:
-    """Every position wants one token."""
+def contribution(
+    opened: Opened, block: int, step: int, *, favourite: int = 90, floor: float = -100
+) -> Contribution:
+    """Every position wants one token; with the floor 0 it could be any."""
     rows = opened.settings.block_length
     return Contribution(
         block=block,
@@ -146,7 +148,7 @@ def contribution(opened: Opened, block: int, step: int, *, favourite: int = 90) 
         counts=np.ones(rows, np.int32),
         ids=np.full(rows, favourite, np.int32),
         values=np.zeros(rows, np.float16),
-        floors=np.full(rows, -100, np.float16),
+        floors=np.full(rows, floor, np.float16),
         log_mass=np.zeros(rows, np.float32),
     )
 

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.collaboration.contribution import Ask
 from common.diffusion.signal import FusedSignal
 from common.diffusion.terms import FinishReason
-from common.errors import InvalidFrameError
+from common.errors import InvalidFrameError, StepOutOfRangeError
 from common.frames import Completed, Limits, Opened, Step
-from david_client.checks import check_completed, check_step
+from david_client.checks import check_ask, check_completed, check_step
 from goliath_server.server import host_of
 from goliath_server.session import open_session
 from tests.serving import GOLIATH, VOCABULARY, open_frame, settings
@@ -21,7 +22,8 @@ STEPS = 5
 
 def opened(**changes: Any) -> Opened:
     terms = settings(**({"steps": STEPS, "max_tokens": 48} | changes))
-    return open_session(open_frame(terms), HOST, session_id="s").opened
+    frame = open_frame(terms, required_features=("certify",) if terms.certify else ())
+    return open_session(frame, HOST, session_id="s").opened
 
 
 def step(block: int, number: int, *, token: int = 60) -> Step:
@@ -96,3 +98,18 @@ def test_a_signal_gives_no_share_to_the_templates_ids() -> None:
     wrong = replace(shown, fused=FusedSignal(ids, shares))
     with pytest.raises(InvalidFrameError, match="fused ids"):
         check_step(wrong, step(0, 0), opened(), VOCABULARY)
+
+
+def test_an_ask_is_about_the_step_in_flight_once_and_after_its_contribution() -> None:
+    terms, one = opened(certify=True), np.ones(1, np.int32)
+    before, last = step(0, 1), step(0, 2)
+    check_ask(Ask(0, 2, one, one, one), last, last, terms)
+    with pytest.raises(StepOutOfRangeError, match="in flight, step 2 of block 0, got step 1"):
+        check_ask(Ask(0, 1, one, one, one), last, before, terms)
+    with pytest.raises(StepOutOfRangeError, match="before the first step"):
+        check_ask(Ask(0, 0, one, one, one), None, None, terms)
+    for spoken in (None, before):
+        with pytest.raises(InvalidFrameError, match="after its contribution"):
+            check_ask(Ask(0, 2, one, one, one), last, spoken, terms)
+    with pytest.raises(InvalidFrameError, match="none was agreed"):
+        check_ask(Ask(0, 2, one, one, one), last, last, opened())

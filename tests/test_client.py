@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,7 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.collaboration.certify import Tally
+from common.collaboration.contribution import Ask, Codec
 from common.collaboration.contributor import Contributor
+from common.diffusion.simplex import SimplexState
 from common.diffusion.terms import FinishReason
 from common.errors import (
     BadDataError,
@@ -27,7 +31,8 @@ from common.errors import (
     UsageError,
     VocabularyMismatchError,
 )
-from common.frames import Ask, Cancel, Completed, Failed, Finish, Limits, Step
+from common.fit import config_of, default_settings
+from common.frames import Cancel, Completed, Failed, Finish, Limits, Step
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.transport import open_server
@@ -205,16 +210,81 @@ async def test_steps_follow_each_other_with_ordinary_ids(second: Any, says: str)
         await asked(script)
 
 
-async def test_an_ask_is_refused_since_none_was_agreed() -> None:
+def ask_about(step: int, *, count: int = 2) -> Ask:
+    positions = np.array([1, 3], np.int32)
+    ids = np.tile(np.arange(count, dtype=np.int32), 2)
+    return Ask(0, step, positions, np.full(2, count, np.int32), ids)
+
+
+async def answered(script: Script, **wishes: Any) -> Any:
+    """A question of a David who agreed to asks."""
+    async with puppet(script) as place:
+        wished = question(**({"certify": True} | wishes))
+        return await ask(wished, DAVID, place, timeout_s=20, on_draft=quiet)
+
+
+async def test_david_answers_from_the_rows_of_the_step_in_flight() -> None:
+    heard: list[Any] = []
+
     async def script(peer: Puppet) -> None:
         await peer.open()
-        await peer.step()
-        one = np.ones(1, np.int32)
-        await peer.send(Ask(0, 0, one, one, one))
+        for step in range(4):
+            await peer.step(step=step)
+            await peer.read()
+            await peer.send(ask_about(step))
+            heard.append(await peer.read())
+        done = Completed(0, 3, np.array([60]), FinishReason.END_TOKEN, uncertified=7)
+        await peer.send(done)
+        await peer.read()
+
+    reply = await answered(script)
+    assert reply.certification == Tally(uncertified=7, asks=4, asked_ids=16)
+    terms = question().settings(default_settings(config_of(GOLIATH)))
+    david = question().contributor(DAVID, replace(terms, codec=Codec.DENSE))
+    for step, came in enumerate(heard):
+        estimate = np.full((16, 1 if step else 0), 60, np.int64)
+        t = GOLIATH.config.warp.table(4)[step]
+        rows = david.contribute(SimplexState(5, 0, step, t, estimate), np.empty(0, np.int64))
+        expected = rows.values.reshape(16, -1)[[1, 1, 3, 3], [0, 1, 0, 1]]
+        assert (came.block, came.step) == (0, step)
+        assert came.values.tolist() == expected.tolist()
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "not agreed": ({"certify": False}, "none was agreed"),
+    "a step that is over": ({"about": 0}, "in flight"),
+    "a step to come": ({"about": 2}, "in flight"),
+    "before the contribution": ({"early": True}, "after its contribution"),
+    "twice": ({"times": 2}, "after its contribution"),
+    "too many at a position": ({"count": 121}, "counts"),
+    "too many in all": ({"count": 100}, "ids: expected 1 to 150"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+async def test_asks_that_were_not_agreed_to_are_refused(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how, says = REFUSED[kind]
+    if how.get("early"):
+        own = Contributor.contribute
+        monkeypatch.setattr(Contributor, "contribute", lambda *a: (time.sleep(0.5), own(*a))[1])
+
+    async def script(peer: Puppet) -> None:
+        await peer.open(limits=Limits(max_ask_ids_per_position=120, max_ask_ids=150))
+        for step in range(2):
+            await peer.step(step=step)
+            if how.get("early"):
+                break
+            await peer.read()
+        for _ in range(how.get("times", 1)):
+            about = 0 if how.get("early") else how.get("about", 1)
+            await peer.send(ask_about(about, count=how.get("count", 2)))
+        await peer.context.read()
         await peer.context.read()
 
-    with pytest.raises(InvalidFrameError):
-        await asked(script)
+    with pytest.raises(InvalidFrameError, match=says):
+        await answered(script, **({"certify": how["certify"]} if "certify" in how else {}))
 
 
 async def test_a_frame_of_another_version_is_refused() -> None:

@@ -5,8 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from common.collaboration.codec import LOWEST, decode, encode
-from common.collaboration.contribution import Codec
+from common.collaboration.codec import (
+    LEAST_ENTRIES,
+    LOWEST,
+    MOST_ENTRIES,
+    answer_from,
+    decode,
+    encode,
+    reach_of,
+)
+from common.collaboration.contribution import Ask, Codec
 from common.errors import InternalError
 
 CPU = torch.device("cpu")
@@ -156,3 +164,66 @@ def test_half_precision_models_are_read_in_fp32():
         assert torch.isfinite(full).all()
         assert full[0, 3] == 0
         assert full[0, 4] == LOWEST
+
+
+# Rows of their own length
+
+
+def sent(rows: torch.Tensor, **how):
+    return encode(rows, block=0, step=0, codec=Codec.TOPK, **how)
+
+
+@given(rows=logit_rows(), entries=st.integers(1, 25), reach=st.sampled_from([0.0, 1.0, 7.5, 40.0]))
+@settings(deadline=None)
+def test_a_row_sends_what_is_within_the_reach(rows, entries, reach):
+    contribution = sent(rows, entries=entries, reach=reach)
+    exact = half_rows(rows)
+    size = rows.shape[1]
+    within = (exact >= -reach).sum(-1).numpy()
+    expected = within.clip(min(LEAST_ENTRIES, entries, size), min(entries, size))
+    assert contribution.counts.tolist() == expected.tolist()
+    # The largest are sent, of equal ones the lowest ids: a stable sort says which.
+    start = 0
+    for row, count in enumerate(contribution.counts):
+        order = (-exact[row]).sort(stable=True).indices[:count]
+        assert contribution.ids[start : start + count].tolist() == sorted(order.tolist())
+        left_out = [v for i, v in enumerate(exact[row].tolist()) if i not in order.tolist()]
+        assert contribution.floors[row] == (max(left_out) if left_out else LOWEST)
+        start += count
+
+
+def test_how_many_entries_a_row_sends_follows_from_the_row_alone():
+    sharp, flat = torch.arange(0.0, -3000.0, -3.0), torch.zeros(1000)
+    together = sent(torch.stack([sharp, flat, sharp]), reach=60.0)
+    assert together.counts.tolist() == [21, MOST_ENTRIES, 21]
+    assert sent(sharp.unsqueeze(0), reach=60.0).counts.tolist() == [21]
+    assert sent(sharp.unsqueeze(0), reach=1.0).counts.tolist() == [LEAST_ENTRIES]
+
+
+def test_the_reach_is_longer_for_a_wider_choice_and_a_smaller_share():
+    usual = {"temperature": 0.7, "min_p": 0.05, "weight": 0.75}
+    assert reach_of(**usual) > reach_of(**usual | {"min_p": 0.5})
+    assert reach_of(**usual) > reach_of(**usual | {"temperature": 0.0})
+    assert reach_of(**usual) < reach_of(**usual | {"weight": 0.5})
+    # Alone, a greedy David needs his best entry; with a weight of 0 he is not heard at all.
+    assert reach_of(temperature=0.0, min_p=0.05, weight=1.0) == 0
+    assert reach_of(temperature=0.7, min_p=0.05, weight=1.6) > 0
+    assert reach_of(**usual | {"weight": 0.0}) == np.inf
+
+
+# Asks
+
+
+@given(rows=logit_rows(), seed=st.integers(0, 99))
+@settings(deadline=None)
+def test_an_answer_is_what_the_full_rows_say(rows, seed):
+    positions, size = rows.shape
+    generator = np.random.default_rng(seed)
+    counts = generator.integers(1, size + 1, positions).astype(np.int32)
+    ids = [generator.permutation(size)[:count] for count in counts]
+    ask = Ask(2, 3, np.arange(positions, dtype=np.int32), counts, np.concatenate(ids))
+    answer = answer_from(rows, ask)
+    assert (answer.block, answer.step, answer.values.dtype) == (2, 3, np.float16)
+    dense = encoded(rows, Codec.DENSE).values.reshape(positions, size)
+    expected = np.concatenate([dense[row, chosen] for row, chosen in enumerate(ids)])
+    assert np.array_equal(answer.values, expected)

@@ -317,6 +317,15 @@ def test_ways_of_sampling_are_chosen_and_told(ask: Any) -> None:
     assert record["steps_run"] == record["david_steps"] <= 3
 
 
+def test_certify_is_chosen_and_told(ask: Any) -> None:
+    options = ("--steps", 3, "--temperature", 0, "--weight", 0.5)
+    record = json.loads(ask(*options, "--certify", "--json").out)
+    assert record["certify"]
+    assert record["uncertified"] == 0
+    assert "0 positions uncertified after" in ask(*options, "--certify").err
+    assert "uncertified" not in ask(*options).err
+
+
 @pytest.mark.parametrize("halt", ["", "x", "-1", "2:", "2:x", "2:-1", "2:nan", "2:1001", "0:1"])
 def test_rules_of_halting_that_are_none(ask: Any, halt: str) -> None:
     told = ask("--halt", halt)

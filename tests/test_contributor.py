@@ -4,13 +4,13 @@ import torch
 
 from common.collaboration.codec import encode
 from common.collaboration.contrast import contrasted
-from common.collaboration.contribution import Codec
+from common.collaboration.contribution import Ask, Codec
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.local import LocalDavid, run_local
 from common.diffusion.denoise import Predict
 from common.diffusion.simplex import SimplexState
 from common.diffusion.terms import Decider, SelfConditioning
-from common.errors import BadDataError, UsageError
+from common.errors import BadDataError, InvalidFrameError, UsageError
 from tests.loops import BLOCK, NONE, PROMPT, SIZE, SOUP, STEPS, VOCABULARY, plan, shares, votes
 from tests.tiny import tiny_model
 
@@ -37,12 +37,12 @@ def test_a_loud_oracle_is_obeyed(model, codec):
 
 
 def contributor(model, *, codec=Codec.DENSE, kind=SelfConditioning.OWN, **changes) -> Contributor:
-    contrast = changes.pop("contrast", 0.0)
+    contrast, certify = changes.pop("contrast", 0.0), changes.pop("certify", False)
     given = {"prompt": PROMPT, "answer_length": 2 * BLOCK, "temperature": 1.0} | changes
     return Contributor(
         model,
         VOCABULARY,
-        voicing=Voicing(contrast=contrast, codec=codec),
+        voicing=Voicing(contrast=contrast, codec=codec, certify=certify),
         self_conditioning=kind,
         **given,
     )
@@ -159,6 +159,33 @@ def test_contrast_without_a_context_is_refused(model):
 def test_texts_too_long_for_david_are_refused(model):
     with pytest.raises(BadDataError, match="256 positions"):
         contributor(model, context="salt " * 300)
+
+
+# Asks
+
+
+def asked_about(step: int) -> Ask:
+    return Ask(0, step, np.array([1, 3]), np.array([2, 1]), np.array([5, SOUP, 7]))
+
+
+@pytest.mark.parametrize("contrast", [0.0, 0.7])
+def test_a_contributor_answers_from_the_rows_of_his_last_contribution(model, contrast):
+    private = {"context": "add salt.", "contrast": contrast}
+    david = contributor(model, codec=Codec.TOPK, certify=True, **private)
+    rows = rows_of(contributor(model, **private), state(0), state(1)).reshape(BLOCK, SIZE)
+    for n in range(2):
+        david.contribute(state(n), NONE)
+    answer = david.answer(asked_about(1))
+    assert answer.values.tolist() == rows[[1, 1, 3], [5, SOUP, 7]].tolist()
+    with pytest.raises(InvalidFrameError, match=r"\(0, 1\).*got one about \(0, 0\)"):
+        david.answer(asked_about(0))
+
+
+def test_without_certify_no_rows_are_kept(model):
+    david = contributor(model, codec=Codec.TOPK)
+    david.contribute(state(0), NONE)
+    with pytest.raises(InvalidFrameError, match="kept"):
+        david.answer(asked_about(0))
 
 
 # Drivers

@@ -149,3 +149,45 @@ def test_inputs_are_left_alone():
         fuse(core, [Voice("a", 0.5, contribution)])
     assert torch.equal(core, before[0])
     assert np.array_equal(contribution.values, before[1])
+
+
+def by_whole_rows(core: torch.Tensor, voices: list[Voice]) -> torch.Tensor:
+    """The published sum with every contribution decoded, in the order of the ids."""
+    heard = sorted((v for v in voices if v.weight > 0), key=lambda v: v.contributor_id)
+    davids = torch.zeros(core.shape[1:])
+    for one in heard:
+        davids += one.weight * decode(one.contribution, core.shape[-1], CPU)
+    return (1 - sum(v.weight for v in heard)) * shifted(core) + davids
+
+
+@given(
+    kinds=st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 0.1, 0.75, 1.0, 1.7]),
+            st.sampled_from([Codec.TOPK, Codec.TOPK, Codec.DENSE]),
+            st.integers(1, SIZE),
+            st.sampled_from([0.0, 3.0, 1e5]),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    seed=st.integers(0, 500),
+)
+@settings(max_examples=80, deadline=None)
+def test_fusing_where_something_was_sent_is_fusing_whole_rows_bit_for_bit(kinds, seed):
+    core = logits(seed).unsqueeze(0)
+    voices = [
+        voice(f"{9 - i}", weight, logits(seed + 1 + i, scale=scale), codec, entries)
+        for i, (weight, codec, entries, scale) in enumerate(kinds)
+    ]
+    assert torch.equal(fuse(core, voices).scores, by_whole_rows(core, voices))
+
+
+@given(seed=st.integers(0, 500), entries=st.integers(1, SIZE), digits=st.integers(0, 2))
+@settings(max_examples=60, deadline=None)
+def test_the_davids_choice_is_the_same_in_every_codec(seed, entries, digits):
+    u = logits(seed).round(decimals=digits)
+    core = logits(seed + 1).unsqueeze(0)
+    dense = fuse(core, [voice("a", 0.3, u)]).david_choice
+    assert torch.equal(fuse(core, [voice("a", 0.3, u, Codec.TOPK, entries)]).david_choice, dense)
+    assert dense.tolist() == [[row.index(max(row)) for row in shifted(u).half().tolist()]]

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.collaboration.codec import reach_of
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.local import LocalDavid, run_local
 from common.collaboration.plan import plan_for
@@ -165,12 +166,13 @@ def test_one_question_is_the_embedded_answer(pair, mode, weight, contrast):
     (batched,) = generate(pair, [question], settings=terms, seed=3, contrast=contrast)
     terms = replace(terms, seed=question_seed(3, question))
     plan = plan_for(pair.goliath.config, pair.vocabulary, terms, prompt=question.instruction)
+    reach = reach_of(temperature=terms.temperature, min_p=terms.min_p, weight=weight)
     david = Contributor(
         pair.david,
         pair.vocabulary,
         prompt=question.instruction,
         context=question.context,
-        voicing=Voicing(contrast),
+        voicing=Voicing(contrast, reach=reach),
         self_conditioning=mode,
         answer_length=48,
         temperature=terms.temperature,

@@ -15,7 +15,7 @@ import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from common.collaboration.contribution import Codec
+from common.collaboration.contribution import Answer, Ask, Codec
 from common.collaboration.contributor import Contributor
 from common.diffusion.terms import FinishReason, Projection, SelfConditioning
 from common.errors import (
@@ -31,7 +31,6 @@ from common.errors import (
     VocabularyMismatchError,
 )
 from common.frames import (
-    Answer,
     Cancel,
     Completed,
     Failed,
@@ -159,6 +158,190 @@ async def test_many_sessions_at_once_do_not_mix() -> None:
     async with serving() as served:
         replies = await asyncio.gather(*(served.ask(one) for one in asked))
     assert [reply.tokens for reply in replies] == [embedded(one).tokens for one in asked]
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Davids that send few entries of each row: a lot is uncertain."""
+    monkeypatch.setattr("david_client.asking.MOST_ENTRIES", 3)
+
+
+@pytest.mark.usefixtures("brief")
+@pytest.mark.parametrize("contrast", [0.0, 0.7])
+@pytest.mark.parametrize("way", [*WAYS, "sampling", "greedy", "halting"])
+async def test_certified_tokens_are_those_of_full_rows(way: str, contrast: float) -> None:
+    own = {"sampling": {}, "greedy": {"temperature": 0.0}, "halting": HALTS["all"]}
+    wishes = {"steps": 5, "max_tokens": 32, "min_p": 0.2, "context": CONTEXT, "contrast": contrast}
+    wishes |= (WAYS | own)[way]
+    reply = await _same_over_the_wire(question(**wishes, certify=True))
+    here = embedded(question(**wishes, certify=True))
+    assert reply.certification == here.certification
+    assert reply.certification.uncertified == 0
+    assert 0 < reply.certification.asks <= reply.steps_run
+    dense = embedded(question(**wishes, codec=Codec.DENSE))
+    assert (reply.tokens, reply.steps_run) == (dense.tokens, dense.steps_run)
+    record = reply.record()
+    assert record["certify"]
+    assert (record["uncertified"], record["asks"]) == (0, reply.certification.asks)
+    assert record["asked_ids"] >= record["asks"]
+
+
+@pytest.mark.usefixtures("brief")
+async def test_by_default_what_is_uncertified_is_counted_and_nothing_is_asked() -> None:
+    reply = await _same_over_the_wire(question(steps=5))
+    assert reply.certification == embedded(question(steps=5)).certification
+    assert reply.certification.uncertified > 0
+    assert reply.certification.asks == 0
+    whole = await _same_over_the_wire(question(steps=5, codec=Codec.DENSE))
+    assert whole.certification.uncertified == 0
+
+
+@pytest.mark.usefixtures("brief")
+async def test_what_the_caps_leave_uncertified_is_counted() -> None:
+    asked = question(certify=True, steps=5)
+    lifted = embedded(asked).certification
+    async with serving(limits=Limits(max_ask_ids_per_position=2, max_ask_ids=9)) as served:
+        reply = await served.ask(asked)
+    assert reply.certification.uncertified > lifted.uncertified == 0
+    assert reply.certification.asked_ids <= 9 * reply.certification.asks
+
+
+async def test_a_row_has_no_more_entries_than_the_server_allows() -> None:
+    async with serving(limits=Limits(max_entries=2)) as served:
+        assert (await served.ask(question())).certification.uncertified > 0
+
+
+def certifying(**changes: Any) -> Any:
+    """A first frame that agrees to asks."""
+    return open_frame(settings(certify=True, **changes), required_features=("certify",))
+
+
+async def in_doubt(client: Any, **changes: Any) -> Ask:
+    """The ask about a first step of which David said next to nothing."""
+    await client.open(certifying(**changes))
+    await client.read()
+    await client.contribute(0, 0, floor=0)
+    ask = await client.read()
+    assert isinstance(ask, Ask)
+    return ask
+
+
+def answer_to(ask: Ask, *, value: float = -1, step: int = 0, more: int = 0) -> Answer:
+    return Answer(0, step, np.full(len(ask.ids) + more, value, np.float16))
+
+
+async def test_an_ask_stays_within_the_caps_and_its_answer_ends_it() -> None:
+    limits = Limits(max_ask_ids_per_position=5, max_ask_ids=21)
+    async with serving(limits=limits) as served, bare(served) as client:
+        ask = await in_doubt(client)
+        assert (ask.block, ask.step) == (0, 0)
+        assert ask.counts.max() == 5
+        assert len(ask.ids) == 21
+        await client.send(answer_to(ask))
+        assert isinstance(await client.read(), Step)
+
+
+@pytest.mark.parametrize("floor", [-100, 0])
+async def test_without_the_agreement_nothing_is_asked(floor: float) -> None:
+    async with serving() as served, bare(served) as client:
+        await client.open()
+        for step in range(3):
+            assert isinstance(await client.read(), Step)
+            await client.contribute(0, step, floor=floor)
+        done = await client.read()
+    assert isinstance(done, Completed)
+    assert (done.uncertified > 0) == (floor == 0)
+
+
+LIES: dict[str, tuple[dict[str, Any], type[Exception]]] = {
+    "too many": ({"more": 1}, InvalidFrameError),
+    "too few": ({"more": -1}, InvalidFrameError),
+    "above the floor": ({"value": 0.5}, InvalidFrameError),
+    "no number": ({"value": np.nan}, InvalidFrameError),
+    "below the lowest": ({"value": -40000}, InvalidFrameError),
+    "a step to come": ({"step": 1}, StepOutOfRangeError),
+    "a step beyond the end": ({"step": 3}, StepOutOfRangeError),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_a_false_answer_ends_only_its_own_session(lie: str) -> None:
+    how, error = LIES[lie]
+    asked = question(steps=3)
+    async with serving() as served:
+        good = asyncio.create_task(served.ask(asked))
+        async with bare(served) as client:
+            await client.send(answer_to(await in_doubt(client), **how))
+            assert type(await client.verdict()) is error
+        assert (await good).tokens == embedded(asked).tokens
+
+
+async def test_an_answer_above_the_floor_of_its_row_is_a_lie() -> None:
+    async with serving() as served, bare(served) as client:
+        await client.open(certifying(temperature=5.0, min_p=1e-6))
+        await client.read()
+        await client.contribute(0, 0, floor=-1)
+        ask = await client.read()
+        assert isinstance(ask, Ask)
+        await client.send(answer_to(ask, value=-0.5))
+        assert type(await client.verdict()) is InvalidFrameError
+
+
+async def test_a_second_answer_is_to_no_ask() -> None:
+    async with serving() as served, bare(served) as client:
+        ask = await in_doubt(client)
+        await client.send(answer_to(ask))
+        await client.read()
+        await client.send(answer_to(ask))
+        assert type(await client.verdict()) is InvalidFrameError
+
+
+async def test_solo_goes_on_without_an_answer_and_drops_a_late_one() -> None:
+    async with serving() as served, bare(served) as client:
+        ask = await in_doubt(client, late_rule=LateRule.SOLO, budget_ms=200)
+        second = await client.read()
+        assert isinstance(second, Step)
+        await client.send(answer_to(ask))
+        await client.contribute(0, 1)
+        assert isinstance(await client.read(), Step)
+        await client.contribute(0, 2)
+        done = await client.read()
+    assert isinstance(done, Completed)
+    assert done.uncertified == 16
+    assert done.participations[0].outcomes.tolist() == [1, 1, 1]
+
+
+async def test_fail_ends_a_session_whose_ask_is_not_answered() -> None:
+    async with serving() as served, bare(served) as client:
+        await in_doubt(client, late_rule=LateRule.FAIL, budget_ms=200)
+        failed = await client.read()
+    assert isinstance(failed, Failed)
+    assert failed.reason == "CONTRIBUTION_FAILED"
+    assert failed.message == "no answer to step 0 of block 0 within 0.2 s"
+
+
+async def test_wait_waits_for_an_answer_past_the_budget() -> None:
+    async with serving() as served, bare(served) as client:
+        ask = await in_doubt(client, late_rule=LateRule.WAIT, budget_ms=1)
+        await asyncio.sleep(0.2)
+        await client.send(answer_to(ask))
+        assert isinstance(await client.read(), Step)
+
+
+async def test_finish_and_drain_end_an_ask() -> None:
+    async with serving() as served, bare(served) as client:
+        await in_doubt(client)
+        await client.send(Finish(0, 0))
+        done = await client.read()
+        assert isinstance(done, Completed)
+        assert done.finish_reason is FinishReason.CLIENT_FINISHED
+    async with serving() as served, bare(served) as client:
+        await in_doubt(client)
+        await served.service.drain(0.3)
+        done = await client.read()
+        assert isinstance(done, Completed)
+        assert done.finish_reason is FinishReason.DRAINING
+        assert done.uncertified == 16
 
 
 class SlowDavid:

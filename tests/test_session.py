@@ -130,6 +130,18 @@ def test_a_checkpoint_is_refused() -> None:
         open_session(open_frame(checkpoint=kept), HOST, session_id="s")
 
 
+def test_certify_needs_its_feature_and_a_server_that_asks() -> None:
+    frame = open_frame(settings(certify=True), required_features=("certify",))
+    assert open_session(frame, HOST, session_id="s").opened.features == ("certify",)
+    with pytest.raises(MissingFeatureError, match="certify"):
+        open_session(replace(frame, required_features=()), HOST, session_id="s")
+    for limits in (Limits(max_ask_ids=0), Limits(max_ask_ids_per_position=0)):
+        silent = replace(HOST, limits=limits)
+        assert "certify" not in silent.features
+        with pytest.raises(MissingFeatureError, match="certify"):
+            open_session(frame, silent, session_id="s")
+
+
 def test_unknown_optional_features_are_left_out() -> None:
     frame = open_frame(optional_features=("suffix", "telepathy"))
     assert open_session(frame, HOST, session_id="s").opened.features == ("suffix",)

@@ -165,6 +165,7 @@ def some_settings(draw: st.DrawFn) -> SessionSettings:
         halt_patience=patience,
         halt_margin=draw(st.floats(0, 1000 if patience else 0)),
         ramp=draw(st.floats(0, 16)),
+        certify=draw(st.booleans()),
     )
 
 
@@ -662,9 +663,10 @@ def test_wrong_asks(wrong: Ask) -> None:
         down(wrong)
 
 
-def test_asks_are_refused_where_they_are_not_agreed() -> None:
-    with pytest.raises(InvalidFrameError, match="ask"):
-        down(ASK, replace(OPENED, limits=Limits()))
+def test_asks_are_refused_where_there_are_none() -> None:
+    for none in (Limits(max_ask_ids=0), Limits(max_ask_ids_per_position=0)):
+        with pytest.raises(InvalidFrameError, match="ask"):
+            down(ASK, replace(OPENED, limits=none))
 
 
 @pytest.mark.parametrize(

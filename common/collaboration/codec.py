@@ -1,35 +1,69 @@
 """Rows of logits to contributions and back; the embedded run goes through here too."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from common.collaboration.contribution import Codec, Contribution
+from common.collaboration.contribution import Answer, Ask, Codec, Contribution
 from common.errors import InternalError
 
 LOWEST = -30000.0
 """Rows are clamped here, so that fp16 holds every value."""
-DEFAULT_ENTRIES = 64
-"""Entries of a row in the codec topk."""
+
+LEAST_ENTRIES = 16
+"""Entries that every row sends in the codec topk, however sure it is."""
+MOST_ENTRIES = 160
+"""Entries that no row exceeds in the codec topk, however flat it is."""
+CORE_LEAD = 12.0
+"""By how many logits the large model may prefer an id that was left out to the best one sent,
+before that id could be a candidate.
+"""
+
+
+def reach_of(*, temperature: float, min_p: float, weight: float) -> float:
+    """How far below its best entry a row is sent, in logits.
+
+    An entry below this reach is of no candidate, unless the large model prefers its id to the best
+    one by more than `CORE_LEAD`. What a row then sends follows from the row and the agreed terms
+    alone.
+
+    Args:
+        temperature: T of the session; 0 is greedy.
+        min_p: least probability of a candidate, as a share of the best one's; in (0, 1].
+        weight: the contributor's share; 0 has no end.
+    """
+    if weight == 0:
+        return math.inf
+    return (max(0.0, 1.0 - weight) * CORE_LEAD - temperature * math.log(min_p)) / weight
 
 
 def encode(
-    rows: Tensor, *, block: int, step: int, codec: Codec, entries: int = DEFAULT_ENTRIES
+    rows: Tensor,
+    *,
+    block: int,
+    step: int,
+    codec: Codec,
+    entries: int = MOST_ENTRIES,
+    reach: float = math.inf,
 ) -> Contribution:
     """Rows of logits to a contribution: largest entry 0, clamped to [-30000, 0], rounded to fp16.
 
+    In the codec topk a row sends the entries within the reach; at least `LEAST_ENTRIES` and at most
+    `entries`: the largest, of equal ones those of the lowest ids.
+
     Args:
-        rows: (positions, V) fp32 logits; -inf is allowed, NaN and +inf are not.
+        rows: (positions, V) logits; -inf is allowed, NaN and +inf are not.
         block: block of the step that is answered.
         step: the step.
         codec: how the rows are written.
-        entries: entries of each row in the codec topk.
+        entries: most entries of a row in the codec topk, at least 1.
+        reach: how far below the best entry, in logits, entries are sent in the codec topk.
     """
-    top = rows.amax(-1, keepdim=True)
-    if not torch.isfinite(top).all():
-        raise InternalError("expected finite logits from the model, got NaN or infinity")
-    shifted = (rows.float() - top).clamp(LOWEST, 0.0)
+    shifted = _shifted(rows)
     log_mass = shifted.logsumexp(-1).cpu().numpy()
+    rounded = shifted.half()
     size = rows.shape[-1]
     if codec is Codec.DENSE:
         return Contribution(
@@ -38,29 +72,74 @@ def encode(
             codec=codec,
             counts=np.full(len(rows), size, np.int32),
             ids=np.empty(0, np.int32),
-            values=shifted.half().flatten().cpu().numpy(),
+            values=rounded.flatten().cpu().numpy(),
             floors=np.empty(0, np.float16),
             log_mass=log_mass,
         )
-    kept = min(entries, size)
-    values, ids = shifted.topk(min(kept + 1, size), dim=-1)
-    floors = values[:, -1].half()
-    order = ids[:, :kept].sort(-1)
+    sent = _sent(rounded, entries, reach)
+    # Where a row is sent whole, nothing stands at its floor.
+    floors = torch.where(sent, LOWEST, rounded.float()).amax(-1).half()
+    positions, ids = sent.nonzero(as_tuple=True)
     return Contribution(
         block=block,
         step=step,
         codec=codec,
-        counts=np.full(len(rows), kept, np.int32),
-        ids=order.values.flatten().to(torch.int32).cpu().numpy(),
-        values=values.gather(-1, order.indices).half().flatten().cpu().numpy(),
+        counts=sent.sum(-1).to(torch.int32).cpu().numpy(),
+        ids=ids.to(torch.int32).cpu().numpy(),
+        values=rounded[positions, ids].cpu().numpy(),
         floors=floors.cpu().numpy(),
         log_mass=log_mass,
     )
 
 
+def _shifted(rows: Tensor) -> Tensor:
+    """(positions, V) fp32 in [-30000, 0]; the largest of each row is 0."""
+    top = rows.amax(-1, keepdim=True)
+    if not torch.isfinite(top).all():
+        raise InternalError("expected finite logits from the model, got NaN or infinity")
+    return (rows.float() - top).clamp(LOWEST, 0.0)
+
+
+def _sent(rounded: Tensor, entries: int, reach: float) -> Tensor:
+    """(positions, V) bool, which of the rounded entries are sent."""
+    size = rounded.shape[-1]
+    rounded = rounded.float()
+    sent = rounded >= -reach
+    counts = sent.sum(-1)
+    least, most = min(LEAST_ENTRIES, entries, size), min(entries, size)
+    for wrong, count in ((counts < least, least), (counts > most, most)):
+        if wrong.any():
+            sent[wrong] = largest(rounded[wrong], count)
+    return sent
+
+
+def largest(rows: Tensor, count: int) -> Tensor:
+    """(rows, V) bool, the `count` largest entries of each row, of equal ones the lowest ids."""
+    # Which of equal entries topk gives is not defined: it only tells where to cut.
+    cut = rows.topk(count, dim=-1).values[:, -1:]
+    above, tied = rows > cut, rows == cut
+    room = count - above.sum(-1, keepdim=True)
+    return above | (tied & (tied.cumsum(-1) <= room))
+
+
+def answer_from(rows: Tensor, ask: Ask) -> Answer:
+    """What a contribution of these rows would have said of the ids that are asked for.
+
+    Args:
+        rows: (positions, V) logits, those that were encoded for the step.
+        ask: positions and ids in their range.
+    """
+    places = torch.from_numpy(np.repeat(ask.positions, ask.counts).astype(np.int64))
+    ids = torch.from_numpy(ask.ids.astype(np.int64))
+    places, ids = places.to(rows.device), ids.to(rows.device)
+    top = rows.amax(-1).float()[places]
+    values = (rows[places, ids].float() - top).clamp(LOWEST, 0.0)
+    return Answer(ask.block, ask.step, values.half().cpu().numpy())
+
+
 def decode(contribution: Contribution, vocabulary_size: int, device: torch.device) -> Tensor:
     """The full rows that a contribution stands for, (positions, V) fp32: what was not sent has the
-    row's floor.
+    row's floor. For measures and tests: fusing makes no such rows of a sparse contribution.
     """
     values = torch.from_numpy(contribution.values.astype(np.float32))
     positions = len(contribution.counts)
@@ -68,9 +147,13 @@ def decode(contribution: Contribution, vocabulary_size: int, device: torch.devic
         return values.view(positions, vocabulary_size).to(device)
     floors = torch.from_numpy(contribution.floors.astype(np.float32))
     rows = floors.unsqueeze(1).expand(positions, vocabulary_size).contiguous()
-    place = (
-        np.repeat(np.arange(positions, dtype=np.int64), contribution.counts) * vocabulary_size
-        + contribution.ids
-    )
-    rows.view(-1)[torch.from_numpy(place)] = values
+    rows.view(-1)[torch.from_numpy(places_of(contribution, vocabulary_size))] = values
     return rows.to(device)
+
+
+def places_of(contribution: Contribution, vocabulary_size: int) -> np.ndarray:
+    """(sum counts,) int64, position * V + id of each entry of a sparse contribution."""
+    rows = np.arange(len(contribution.counts), dtype=np.int64)
+    places: np.ndarray = np.repeat(rows, contribution.counts) * vocabulary_size
+    places += contribution.ids
+    return places

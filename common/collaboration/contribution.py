@@ -1,4 +1,4 @@
-"""What a David returns for one step: rows of logits, dense or sparse."""
+"""What a David returns for one step: rows of logits, dense or sparse, and more when asked."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,3 +30,27 @@ class Contribution:
     """(positions,) float16, at most the smallest sent value of the row; dense: empty."""
     log_mass: np.ndarray
     """(positions,) float32, logsumexp of the row after its maximum was subtracted."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ask:
+    """Asks one contributor for entries that his contribution left out."""
+
+    block: int
+    step: int
+    positions: np.ndarray
+    """(asked,) int32 positions, rising."""
+    counts: np.ndarray
+    """(asked,) int32 ids asked for at each of them, at least 1."""
+    ids: np.ndarray
+    """(sum counts,) int32 token ids, unique at a position."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """The entries that an `Ask` asked for."""
+
+    block: int
+    step: int
+    values: np.ndarray
+    """(ids asked for,) float16, in the order of the `Ask`."""

@@ -1,14 +1,15 @@
 """David's computation: a small model looks at each state, beside a text that nobody else sees."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from common.collaboration.codec import DEFAULT_ENTRIES, encode
+from common.collaboration.codec import MOST_ENTRIES, answer_from, encode
 from common.collaboration.contrast import contrasted
-from common.collaboration.contribution import Codec, Contribution
+from common.collaboration.contribution import Answer, Ask, Codec, Contribution
 from common.diffusion import conditioning
 from common.diffusion.denoise import Predict
 from common.diffusion.model import SimplexDiffusionLM
@@ -16,7 +17,7 @@ from common.diffusion.predict import predict
 from common.diffusion.signal import FusedSignal
 from common.diffusion.simplex import Bag, SimplexState
 from common.diffusion.terms import SelfConditioning
-from common.errors import BadDataError, UsageError
+from common.errors import BadDataError, InvalidFrameError, UsageError
 from common.vocabulary import Vocabulary
 
 
@@ -27,8 +28,12 @@ class Voicing:
     contrast: float = 0.0
     """The factor a of `contrasted`. Needs a context; 0 skips the second pass."""
     codec: Codec = Codec.TOPK
-    entries: int = DEFAULT_ENTRIES
-    """Entries of a row in the codec topk."""
+    entries: int = MOST_ENTRIES
+    """Most entries of a row in the codec topk."""
+    reach: float = math.inf
+    """How far below the best entry, in logits, entries are sent in the codec topk."""
+    certify: bool = False
+    """Whether rows are kept until the next step, to answer an ask about them."""
 
 
 class Contributor:
@@ -92,6 +97,7 @@ class Contributor:
         self._finished: tuple[int, ...] = ()
         self._conditions: list[Bag | None] = [None] * len(self._prefixes)
         self._answered: tuple[int, int] | None = None
+        self._rows: Tensor | None = None
 
     def contribute(
         self, state: SimplexState, finished: np.ndarray, signal: FusedSignal | None = None
@@ -113,13 +119,30 @@ class Contributor:
             self._conditions = [None] * len(self._prefixes)
         passes = [self._predict(state, i) for i in range(len(self._prefixes))]
         self._answered = (state.block, state.step)
+        rows = self._combine(passes)
+        self._rows = rows if self._voicing.certify else None
         return encode(
-            self._combine(passes),
+            rows,
             block=state.block,
             step=state.step,
             codec=self._voicing.codec,
             entries=self._voicing.entries,
+            reach=self._voicing.reach,
         )
+
+    def answer(self, ask: Ask) -> Answer:
+        """What the last contribution left out of the ids that are asked for, in their range.
+
+        Raises:
+            InvalidFrameError: the rows of that step are not kept.
+        """
+        if self._rows is None or self._answered != (ask.block, ask.step):
+            raise InvalidFrameError(
+                f"ask: expected one about the last contribution, to {self._answered}, with its "
+                f"rows kept; got one about {(ask.block, ask.step)}",
+                remedy="Agree on certify, and ask before the next step",
+            )
+        return answer_from(self._rows, ask)
 
     def _combine(self, passes: list[Tensor]) -> Tensor:
         """One row of logits for each position, from those with the context and without it."""

@@ -2,17 +2,19 @@
 position.
 
 s = (1 - W) c + sum_k w_k u_k with W = sum_k w_k (SSD-2 section 3; Shi et al. 2023 write the
-contrast the same way).
+contrast the same way). Sparse contributions are fused where they say something: what no David sent
+is the large model's score plus a constant of the position.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from common.collaboration.codec import LOWEST, decode
-from common.collaboration.contribution import Contribution
+from common.collaboration.codec import LOWEST, places_of
+from common.collaboration.contribution import Codec, Contribution
 from common.diffusion.denoise import Fused
 
 
@@ -27,18 +29,104 @@ class Voice:
     contribution: Contribution
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What sparse contributions say together, (positions, V) rows of which only this is kept."""
+
+    floors: Tensor
+    """(positions,) fp32, the Davids' sum for every id that none of them sent."""
+    places: Tensor
+    """(n,) int64, position * V + id of each id that at least one of them sent, rising."""
+    sums: Tensor
+    """(n,) fp32, the Davids' sum for each of them; who did not send it has his floor in it."""
+    exact: Tensor
+    """(n,) bool, whether all of them sent it."""
+
+
+def audible(voices: Sequence[Voice]) -> list[Voice]:
+    """The voices that have a weight, in the order in which they are summed."""
+    return sorted((v for v in voices if v.weight > 0), key=lambda v: v.contributor_id)
+
+
 def fuse(core: Tensor, voices: Sequence[Voice]) -> Fused:
     """Fuse logits (1, positions, V), fp32, with the voices of this step.
 
     Weight 0 gives the large model alone, and a single weight 1 the contributor alone, bit for bit.
+    Each score is made by the same operations in the same order, however its entries were sent, so
+    that an entry that was sent is worth bit for bit what it is worth in a full row. The Davids'
+    choice is the best id that one of them sent, the lowest one on ties.
     """
     core = (core - core.amax(-1, keepdim=True)).clamp(min=LOWEST)
-    size = core.shape[-1]
-    ordered = sorted((v for v in voices if v.weight > 0), key=lambda v: v.contributor_id)
-    if not ordered:
+    heard = audible(voices)
+    if not heard:
         return Fused(core, None)
-    share = sum(v.weight for v in ordered)
-    davids = torch.zeros_like(core[0])
-    for voice in ordered:
-        davids += voice.weight * decode(voice.contribution, size, core.device)
-    return Fused((1 - share) * core + davids, davids.argmax(-1).unsqueeze(0))
+    share = sum(v.weight for v in heard)
+    if any(v.contribution.codec is Codec.DENSE for v in heard):
+        return _fuse_whole(core, heard, share)
+    said = said_by(heard, core.shape[-1], core.device)
+    scores = (1 - share) * core
+    theirs = scores.view(-1)[said.places] + said.sums
+    scores += said.floors.unsqueeze(-1)
+    scores.view(-1)[said.places] = theirs
+    return Fused(scores, _choice(said, core.shape[-1]).unsqueeze(0))
+
+
+def said_by(heard: Sequence[Voice], size: int, device: torch.device) -> Said:
+    """What these voices, all sparse and at least one, say together of a vocabulary of this size."""
+    each = [places_of(voice.contribution, size) for voice in heard]
+    places = np.unique(np.concatenate(each))
+    floors = torch.zeros(len(heard[0].contribution.counts))
+    sums, told = torch.zeros(len(places)), np.zeros(len(places), np.int64)
+    for voice, mine in zip(heard, each, strict=True):
+        floor = torch.from_numpy(voice.contribution.floors.astype(np.float32))
+        values = floor[torch.from_numpy(places // size)]
+        index = np.searchsorted(places, mine)
+        values[torch.from_numpy(index)] = torch.from_numpy(
+            voice.contribution.values.astype(np.float32)
+        )
+        sums += voice.weight * values
+        floors += voice.weight * floor
+        told[index] += 1
+    return Said(
+        floors.to(device),
+        torch.from_numpy(places).to(device),
+        sums.to(device),
+        torch.from_numpy(told == len(heard)).to(device),
+    )
+
+
+def _choice(said: Said, size: int) -> Tensor:
+    """(positions,) int64."""
+    rows, ids = said.places // size, said.places % size
+    best = said.sums.new_full(said.floors.shape, -torch.inf)
+    best = best.scatter_reduce(0, rows, said.sums, "amax")
+    firsts = torch.where(said.sums == best[rows], ids, size)
+    return ids.new_full(best.shape, size).scatter_reduce(0, rows, firsts, "amin")
+
+
+def _fuse_whole(core: Tensor, heard: Sequence[Voice], share: float) -> Fused:
+    """The same where a David sent whole rows: one position at a time, so that no second matrix of
+    positions x V is made.
+    """
+    scores = (1 - share) * core
+    size = core.shape[-1]
+    starts = [np.cumsum(v.contribution.counts, dtype=np.int64) for v in heard]
+    choices = []
+    for position in range(core.shape[1]):
+        davids = torch.zeros(size)
+        for voice, ends in zip(heard, starts, strict=True):
+            davids += voice.weight * _row(voice.contribution, position, int(ends[position]), size)
+        choices.append(davids.argmax())
+        scores[0, position] += davids.to(core.device)
+    return Fused(scores, torch.stack(choices).to(core.device).unsqueeze(0))
+
+
+def _row(contribution: Contribution, position: int, end: int, size: int) -> Tensor:
+    """(V,) fp32, one decoded row; its entries end at this index."""
+    entries = slice(end - int(contribution.counts[position]), end)
+    values = torch.from_numpy(contribution.values[entries].astype(np.float32))
+    if contribution.codec is Codec.DENSE:
+        return values
+    row = torch.full((size,), float(contribution.floors[position]))
+    row[torch.from_numpy(contribution.ids[entries].astype(np.int64))] = values
+    return row

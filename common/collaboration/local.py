@@ -3,14 +3,16 @@
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+from torch import Tensor
 
-from common.collaboration.contribution import Contribution
+from common.collaboration.certify import AskCaps, Tally, all_answered, as_fused, doubts
+from common.collaboration.contribution import Answer, Ask, Contribution
 from common.collaboration.engine import Predictor
-from common.collaboration.fusion import Voice, fuse
-from common.diffusion.denoise import Plan, Predict, Result, denoise
+from common.collaboration.fusion import Voice
+from common.diffusion.denoise import Fused, Plan, Predict, Result, denoise
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.predict import predict
 from common.diffusion.signal import FusedSignal
@@ -32,6 +34,14 @@ class Contributes(Protocol):
         """
 
 
+@runtime_checkable
+class Answers(Protocol):
+    """A contributor that can be asked for what he left out; any other one is not asked."""
+
+    def answer(self, ask: Ask) -> Answer:
+        """Answer an ask about the last contribution."""
+
+
 @dataclass(frozen=True, slots=True)
 class LocalDavid:
     """A contributor in this process, and its weight."""
@@ -47,31 +57,68 @@ def run_local(
     on_step: Callable[[Predict], None] = lambda _: None,
     *,
     around: Callable[[Predictor], Predictor] = lambda predictor: predictor,
+    caps: AskCaps | None = None,
+    tally: Tally | None = None,
 ) -> Result:
-    """Generate with the large model and the Davids, by contributor id; `on_step` sees each state as
-    it begins, and `around` may put something round the model's predictions, such as a guide.
+    """Generate with the large model and the Davids, by contributor id.
+
+    Args:
+        plan: what is generated, and how.
+        model: the large model.
+        davids: the contributors; their ids are in the order of their voices.
+        on_step: sees each state as it begins.
+        around: may put something round the model's predictions, such as a guide.
+        caps: certify each step, and ask the Davids so much for it; None asks for nothing.
+        tally: where what is left uncertified and what is asked are counted.
     """
     predictor = around(functools.partial(predict, model))
-    loop = denoise(plan, fuse)
+    tally = Tally() if tally is None else tally
+    loop = denoise(plan, as_fused)
     request = next(loop)
-    voices: list[Voice] = []
     try:
         while True:
-            if isinstance(request, Predict):
-                on_step(request)
-                voices = [
-                    Voice(
-                        name,
-                        david.weight,
-                        david.contributor.contribute(
-                            request.state, request.finished, request.signal
-                        ),
-                    )
-                    for name, david in davids.items()
-                ]
-                request = loop.send(predictor([request]))
-            else:
-                request = loop.send(voices)
+            assert isinstance(request, Predict)
+            on_step(request)
+            voices = _voices(request, davids)
+            logits = predictor([request])
+            loop.send(logits)
+            request = loop.send(_settled(plan, request, logits, voices, davids, caps, tally))
     except StopIteration as done:
         result: Result = done.value
         return result
+
+
+def _voices(request: Predict, davids: Mapping[str, LocalDavid]) -> list[Voice]:
+    return [
+        Voice(
+            name,
+            david.weight,
+            david.contributor.contribute(request.state, request.finished, request.signal),
+        )
+        for name, david in davids.items()
+    ]
+
+
+def _settled(
+    plan: Plan,
+    request: Predict,
+    logits: Tensor,
+    voices: list[Voice],
+    davids: Mapping[str, LocalDavid],
+    caps: AskCaps | None,
+    tally: Tally,
+) -> Fused:
+    """The fused scores of a step, after what was asked is answered."""
+    block, step = request.state.block, request.state.step
+    doubt = doubts(plan, logits, voices, block=block, step=step, caps=caps)
+    answers = {}
+    for name, ask in doubt.asks.items():
+        contributor = davids[name].contributor
+        if isinstance(contributor, Answers):
+            tally.count(ask)
+            answers[name] = contributor.answer(ask)
+    if answers:
+        voices = all_answered(voices, doubt.asks, answers)
+        doubt = doubts(plan, logits, voices, block=block, step=step)
+    tally.uncertified += int(doubt.uncertified.sum())
+    return doubt.fused

@@ -29,7 +29,13 @@ from common.diffusion.projection import (
 from common.diffusion.schedule import times_at
 from common.diffusion.signal import FusedSignal
 from common.diffusion.simplex import Bag, SimplexState
-from common.diffusion.terms import MAX_HOT, FinishReason, Projection, SelfConditioning
+from common.diffusion.terms import (
+    MAX_HOT,
+    FinishReason,
+    Projection,
+    SelfConditioning,
+    draw_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ class Plan:
     @property
     def draw(self) -> float:
         """Temperature of the projection: the scores are tempered already."""
-        return 1.0 if self.temperature else 0.0
+        return draw_of(self.temperature)
 
     @property
     def blocks(self) -> int:
@@ -205,7 +211,7 @@ def _denoise_block(
             plan.tempering,
         )
         fused = fuse(logits, (yield Collect(block, step)))
-        scores = _allowed(plan, fused.scores, first=block == 0)
+        scores = allowed(plan, fused.scores, first=block == 0)
         best = _best(plan, scores)
         ended = step == len(plan.times) - 1
         if best is not None and plan.halting.patience:
@@ -222,8 +228,10 @@ def _denoise_block(
     return _Block(estimate[:, 0], decided, step + 1)
 
 
-def _allowed(plan: Plan, scores: Tensor, *, first: bool) -> Tensor:
-    """Scores with -inf at ids that must not appear; `first` is whether this is the first block."""
+def allowed(plan: Plan, scores: Tensor, *, first: bool) -> Tensor:
+    """A copy of the scores with -inf at ids that must not appear; `first` is whether this is the
+    first block.
+    """
     scores = scores.clone()
     scores[..., list(plan.forbidden)] = -torch.inf
     if first:
@@ -231,13 +239,25 @@ def _allowed(plan: Plan, scores: Tensor, *, first: bool) -> Tensor:
     return scores
 
 
+def reads_candidates(plan: Plan, step: int) -> bool:
+    """Whether anything of this step depends on all candidates, and not on the best one alone."""
+    if step == len(plan.times) - 1:
+        return False
+    return _reads_best(plan) or (plan.temperature > 0 and plan.min_p < 1)
+
+
+def _reads_best(plan: Plan) -> bool:
+    """Whether anything of the plan reads the best candidates and their scores."""
+    return (
+        plan.projection is Projection.MULTI_HOT
+        or plan.self_conditioning is SelfConditioning.FUSED
+        or plan.halting.patience > 0
+    )
+
+
 def _best(plan: Plan, scores: Tensor) -> Candidates | None:
     """The best candidates; None where nothing of the plan reads them."""
-    if (
-        plan.projection is Projection.SAMPLE
-        and plan.self_conditioning is not SelfConditioning.FUSED
-        and not plan.halting.patience
-    ):
+    if not _reads_best(plan):
         return None
     most = max(MAX_HOT, conditioning.TOP)
     return best_candidates(scores, temperature=plan.draw, min_p=plan.min_p, most=most)

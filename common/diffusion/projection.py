@@ -81,9 +81,15 @@ def best_candidates(scores: Tensor, *, temperature: float, min_p: float, most: i
     )
 
 
+def threshold(best: Tensor, *, temperature: float, min_p: float) -> Tensor:
+    """The least score of a candidate, where the best one has these."""
+    return best + temperature * math.log(min_p)
+
+
 def _candidates(scores: Tensor, temperature: float, min_p: float) -> Tensor:
     """(batch, positions, V) bool: the set A of each position."""
-    return scores >= scores.amax(-1, keepdim=True) + temperature * math.log(min_p)
+    best = scores.amax(-1, keepdim=True)
+    return scores >= threshold(best, temperature=temperature, min_p=min_p)
 
 
 def project(scores: Tensor, stream: Stream, *, temperature: float, min_p: float) -> Tensor:

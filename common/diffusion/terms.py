@@ -33,6 +33,15 @@ class Projection(StrEnum):
 
 MAX_RAMP = 16.0
 """Largest steepness of a ramp."""
+
+
+def draw_of(temperature: float) -> float:
+    """Temperature at which scores are drawn in a session of this temperature: 1, since the models'
+    logits are tempered already; 0, greedy, for 0.
+    """
+    return 1.0 if temperature else 0.0
+
+
 MAX_HOT = 16
 """Most ids for each position of an estimate."""
 

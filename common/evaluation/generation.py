@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.collaboration.codec import encode
+from common.collaboration.codec import encode, reach_of
 from common.collaboration.contrast import contrasted
 from common.collaboration.fusion import Voice, fuse
 from common.collaboration.plan import plan_for
@@ -21,7 +21,7 @@ from common.diffusion import conditioning
 from common.diffusion.denoise import Plan, Predict, Result, denoise
 from common.diffusion.predict import predict
 from common.diffusion.simplex import Bag
-from common.diffusion.terms import SelfConditioning
+from common.diffusion.terms import SelfConditioning, draw_of
 from common.errors import BadDataError
 from common.evaluation.pair import Pair, Question
 from common.fit import config_of
@@ -167,5 +167,13 @@ def _look(pair: Pair, sessions: Sequence[_Session], branch: int, own: bool) -> T
 
 def _voice(rows: Tensor, request: Predict, settings: SessionSettings) -> Voice:
     state = request.state
-    contribution = encode(rows, block=state.block, step=state.step, codec=settings.codec)
+    contribution = encode(
+        rows,
+        block=state.block,
+        step=state.step,
+        codec=settings.codec,
+        reach=reach_of(
+            temperature=draw_of(settings.temperature), min_p=settings.min_p, weight=settings.weight
+        ),
+    )
     return Voice(_CONTRIBUTOR_ID, settings.weight, contribution)

@@ -30,9 +30,10 @@ class Show(Protocol):
 def how(reply: "Reply") -> str:
     """What an answer took, for people."""
     settings = reply.settings
+    told = f", {reply.certification.uncertified} positions uncertified" if settings.certify else ""
     return (
         f"seed {settings.seed}, {reply.steps_run} steps, weight {settings.weight:g}, "
-        f"{reply.seconds:.1f} s"
+        f"{reply.seconds:.1f} s{told}"
     )
 
 

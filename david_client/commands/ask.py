@@ -88,6 +88,7 @@ def ask(
     codec: Annotated[
         str | None, typer.Option(help="David's logits as topk or dense (default: topk).")
     ] = None,
+    certify: o.Certify = False,
     budget: Annotated[
         float | None, typer.Option(help="Seconds that David has for a step (default: 10).")
     ] = None,
@@ -131,6 +132,7 @@ def ask(
         "seed": seed,
         "late": late,
         "codec": codec,
+        "certify": certify or None,
         "budget": budget,
         "timeout": timeout,
         "device": device,
@@ -190,6 +192,9 @@ def _tell(reply: "Reply | Filled", view: "View", *, as_json: bool) -> None:
             f"seed {reply.settings.seed}, {reply.steps_run} steps, {reply.david_steps} with David, "
             f"{reply.seconds:.1f} s, {reply.bytes_up} bytes up, {reply.bytes_down} down"
         )
+        if reply.settings.certify:
+            told = reply.certification
+            note(f"{told.uncertified} positions uncertified after {told.asks} asks")
     if reply.missed or reply.late:
         note(f"warning: David missed {reply.missed} steps and was late for {reply.late}")
     if reply.finish_reason is FinishReason.DRAINING:

@@ -8,6 +8,7 @@ import typer
 from common.options import Config, Device, Dtype, Insecure, Json, LogFormat, Threads, Verbose
 
 __all__ = [
+    "Certify",
     "Config",
     "Context",
     "Contrast",
@@ -58,6 +59,13 @@ Weight = Annotated[
 Contrast = Annotated[
     float | None,
     typer.Option("--contrast", help="How much the context is stressed (default: 0)."),
+]
+Certify = Annotated[
+    bool,
+    typer.Option(
+        "--certify",
+        help="Let Goliath ask David for logits that he left out, where they could change a token.",
+    ),
 ]
 Steps = Annotated[
     int | None, typer.Option("--steps", help="Denoising steps of a block (default: 32).")

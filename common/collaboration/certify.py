@@ -1,0 +1,211 @@
+"""Certification: where a sparse result is the dense one for certain, and what to ask where not.
+
+An id that every David sent has the score that full rows would give it, bit for bit. Any other has
+one that is at least as high: his floor is at least what he did not send, weights are at least 0,
+and products and sums of fp32 never fall when a factor or a term rises. So with `lb`, the best score
+of the first kind, a position is certified if no score of the second kind reaches the threshold of a
+candidate under `lb`: then the best score is `lb` in full rows too, and so are the candidates.
+
+Where some do, they are asked for, all of them. One round is enough, caps aside: it makes these
+scores exact, so that `lb` and its threshold can only rise, and all others were below the old one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.collaboration.codec import largest, places_of
+from common.collaboration.contribution import Answer, Ask, Codec, Contribution
+from common.collaboration.fusion import Voice, audible, fuse, said_by
+from common.diffusion.denoise import Fused, Plan, allowed, reads_candidates
+from common.diffusion.projection import threshold
+from common.errors import InvalidFrameError
+
+
+@dataclass(frozen=True, slots=True)
+class AskCaps:
+    """Most ids that one step may ask a David for."""
+
+    per_position: int = 0
+    """At one position."""
+    in_all: int = 0
+    """At all positions together."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What certification came to, over the steps of a session."""
+
+    uncertified: int = 0
+    """Positions where entries that were not sent could have mattered."""
+    asks: int = 0
+    """Asks to a David."""
+    asked_ids: int = 0
+    """Ids in them."""
+
+    def count(self, ask: Ask) -> None:
+        """Count an ask."""
+        self.asks += 1
+        self.asked_ids += len(ask.ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Doubt:
+    """A step's fused scores, and what is not certain of them."""
+
+    fused: Fused
+    uncertified: np.ndarray
+    """(positions,) bool, which of them are not certified."""
+    asks: Mapping[str, Ask]
+    """What to ask each contributor, by his id; empty where nothing may be asked."""
+
+
+def as_fused(_core: Tensor, fused: Fused) -> Fused:
+    """The `fuse` of a driver that sends the loop what it has fused itself."""
+    return fused
+
+
+def doubts(
+    plan: Plan,
+    core: Tensor,
+    voices: Sequence[Voice],
+    *,
+    block: int,
+    step: int,
+    caps: AskCaps | None = None,
+) -> Doubt:
+    """Fuse the voices of a step, and tell what full rows could have changed.
+
+    Under the caps the best scores of a position are asked for first, and the positions that need
+    the fewest ids.
+
+    Args:
+        plan: how the scores are read.
+        core: logits (1, positions, V) fp32.
+        voices: the contributions; with any weights, from none to many.
+        block: block of the step.
+        step: the step.
+        caps: what may be asked; None asks for nothing.
+    """
+    fused = fuse(core, voices)
+    sparse = [v for v in audible(voices) if v.contribution.codec is Codec.TOPK]
+    if not sparse:
+        return Doubt(fused, np.zeros(core.shape[1], np.bool_), {})
+    scores = allowed(plan, fused.scores, first=block == 0)[0]
+    found = _open(plan, scores, sparse, step)
+    uncertified = found.any(-1).cpu().numpy()
+    if caps is None or not uncertified.any():
+        return Doubt(fused, uncertified, {})
+    rows, ids = _within(caps, found, scores).nonzero(as_tuple=True)
+    places = (rows * scores.shape[-1] + ids).cpu().numpy()
+    asks = {}
+    for voice in sparse:
+        mine = np.setdiff1d(places, places_of(voice.contribution, scores.shape[-1]))
+        if len(mine):
+            asks[voice.contributor_id] = _ask(mine, scores.shape[-1], block, step)
+    return Doubt(fused, uncertified, asks)
+
+
+def _open(plan: Plan, scores: Tensor, sparse: Sequence[Voice], step: int) -> Tensor:
+    """(positions, V) bool, the ids whose scores are not exact and could be of a candidate."""
+    size = scores.shape[-1]
+    said = said_by(sparse, size, scores.device)
+    exact = said.places[said.exact]
+    known, rows = scores.view(-1)[exact], exact // size
+    best = scores.new_full(scores.shape[:1], -torch.inf).scatter_reduce(0, rows, known, "amax")
+    every = reads_candidates(plan, step)
+    least = threshold(best, temperature=plan.draw, min_p=plan.min_p) if every else best
+    # Where nothing is exact all ids are open, but for those that must not appear, at -inf.
+    least = least.clamp(min=torch.finfo(scores.dtype).min).unsqueeze(-1)
+    found = scores >= least
+    found.view(-1)[exact] = False
+    if not every:
+        # Of equal scores the lowest id is taken: a higher one that may be equal is no rival.
+        firsts = torch.where(known == best[rows], exact % size, size)
+        first = firsts.new_full(best.shape, size).scatter_reduce(0, rows, firsts, "amin")
+        ids = torch.arange(size, device=scores.device)
+        found &= (scores > least) | (ids < first.unsqueeze(-1))
+    return found
+
+
+def _within(caps: AskCaps, found: Tensor, scores: Tensor) -> Tensor:
+    """The part of what was found, (positions, V) bool, that the caps leave."""
+    counts = found.sum(-1).cpu().numpy()
+    wished = np.minimum(counts, caps.per_position)
+    order = np.argsort(wished, kind="stable")
+    before = np.cumsum(wished[order]) - wished[order]
+    takes = np.empty_like(wished)
+    takes[order] = np.clip(caps.in_all - before, 0, wished[order])
+    kept = found.clone()
+    for position in np.flatnonzero(takes < counts).tolist():
+        kept[position] = False
+        if takes[position]:
+            row = scores[position].masked_fill(~found[position], -torch.inf)
+            kept[position] = largest(row.unsqueeze(0), int(takes[position]))[0]
+    return kept
+
+
+def _ask(places: np.ndarray, size: int, block: int, step: int) -> Ask:
+    positions, counts = np.unique(places // size, return_counts=True)
+    return Ask(
+        block,
+        step,
+        positions.astype(np.int32),
+        counts.astype(np.int32),
+        (places % size).astype(np.int32),
+    )
+
+
+def answered(contribution: Contribution, ask: Ask, answer: Answer) -> Contribution:
+    """A sparse contribution with the entries that it left out and was asked for.
+
+    Raises:
+        InvalidFrameError: the answer is not as long as the ask, or contradicts the contribution.
+    """
+    if len(answer.values) != len(ask.ids):
+        raise InvalidFrameError(
+            f"answer.values: expected {len(ask.ids)} values, got {len(answer.values)}",
+            remedy="Answer all ids of the ask, in its order",
+        )
+    rows = np.repeat(ask.positions, ask.counts)
+    above = np.flatnonzero(answer.values > contribution.floors[rows])
+    if above.size:
+        floor, value = contribution.floors[rows[above[0]]], answer.values[above[0]]
+        raise InvalidFrameError(
+            f"answer.values: expected at most {floor}, the floor of the row, got {value}",
+            remedy="Answer from the rows that the contribution was made of",
+        )
+    counts = contribution.counts.copy()
+    counts[ask.positions] += ask.counts
+    sent = np.repeat(np.arange(len(counts)), contribution.counts)
+    order = np.argsort(np.concatenate((sent, rows)), kind="stable")
+    return replace(
+        contribution,
+        counts=counts,
+        ids=np.concatenate((contribution.ids, ask.ids))[order],
+        values=np.concatenate((contribution.values, answer.values))[order],
+    )
+
+
+def all_answered(
+    voices: Sequence[Voice], asks: Mapping[str, Ask], answers: Mapping[str, Answer]
+) -> list[Voice]:
+    """The voices with all answers that came.
+
+    Raises:
+        InvalidFrameError: an answer does not fit its ask or its contribution.
+    """
+    return [
+        replace(
+            voice,
+            contribution=answered(
+                voice.contribution, asks[voice.contributor_id], answers[voice.contributor_id]
+            ),
+        )
+        if voice.contributor_id in answers
+        else voice
+        for voice in voices
+    ]

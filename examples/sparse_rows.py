@@ -1,0 +1,138 @@
+"""What is lost, and what is saved, when David sends a part of each row: on the bundled pair.
+
+    python examples/sparse_rows.py --prompts 24
+
+At every step of answers that full rows lead, it compares the tokens that the sparse rows would have
+given, counts what is certain of them, and how much Goliath would have to ask.
+"""
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from common import models
+from common.collaboration.certify import AskCaps, all_answered, doubts
+from common.collaboration.codec import answer_from, decode, encode, reach_of
+from common.collaboration.contribution import Codec
+from common.collaboration.fusion import Voice, fuse
+from common.collaboration.plan import plan_for
+from common.diffusion.denoise import Plan, Predict, allowed, denoise
+from common.diffusion.philox import Stream
+from common.diffusion.predict import predict
+from common.diffusion.projection import greedy, project
+from common.fit import config_of, default_settings
+from common.frames import Limits, SessionSettings
+from common.wire import client_frame_to_proto, split_contribution
+from david_client.asking import David, Question
+
+CPU = torch.device("cpu")
+LIMITS = Limits()
+CAPS = AskCaps(LIMITS.max_ask_ids_per_position, LIMITS.max_ask_ids)
+
+
+def tokens(plan: Plan, request: Predict, scores: torch.Tensor) -> torch.Tensor:
+    """The tokens (1, positions) that a step draws from these scores."""
+    state = request.state
+    scores = allowed(plan, scores, first=state.block == 0)
+    if state.step == len(plan.times) - 1:
+        return greedy(scores)
+    stream = Stream([plan.seed], [state.block], [state.step], CPU)
+    return project(scores, stream, temperature=plan.draw, min_p=plan.min_p)
+
+
+def compare(
+    plan: Plan,
+    terms: SessionSettings,
+    request: Predict,
+    logits: torch.Tensor,
+    full: Voice,
+    found: Counter[str],
+) -> None:
+    """Count what one step shows."""
+    size = logits.shape[-1]
+    moment = {"block": request.state.block, "step": request.state.step}
+    rows = decode(full.contribution, size, CPU)
+    reach = reach_of(temperature=plan.draw, min_p=plan.min_p, weight=terms.weight)
+    sparse = encode(rows, **moment, codec=Codec.TOPK, reach=reach)
+    voices = [Voice("david", terms.weight, sparse)]
+    doubt = doubts(plan, logits, voices, **moment, caps=CAPS)
+    answers = {name: answer_from(rows, ask) for name, ask in doubt.asks.items()}
+    after = doubts(plan, logits, all_answered(voices, doubt.asks, answers), **moment)
+    expected = tokens(plan, request, fuse(logits, [full]).scores)
+    parts = split_contribution(sparse, vocabulary_size=size, max_message_bytes=2**24)
+    found["steps"] += 1
+    found["positions"] += len(rows)
+    found["entries"] += int(sparse.counts.sum())
+    found["bytes"] += sum(
+        client_frame_to_proto(part, vocabulary_size=size).ByteSize() for part in parts
+    )
+    found["dense bytes"] += 2 * rows.numel()
+    found["uncertified"] += int(doubt.uncertified.sum())
+    found["other tokens"] += int((tokens(plan, request, doubt.fused.scores) != expected).sum())
+    found["asks"] += len(doubt.asks)
+    found["asked ids"] += sum(len(ask.ids) for ask in doubt.asks.values())
+    found["uncertified after asks"] += int(after.uncertified.sum())
+    found["other tokens after asks"] += int(
+        (tokens(plan, request, after.fused.scores) != expected).sum()
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--goliath", default=models.DEFAULT_GOLIATH)
+    parser.add_argument("--david", default=models.DEFAULT_DAVID)
+    parser.add_argument("--prompts", type=int, default=24, help="held-out recipes (default 24)")
+    parser.add_argument("--steps", type=int, default=32, help="for a block (default: 32)")
+    parser.add_argument("--temperature", type=float, default=0.7, help="(default: 0.7)")
+    parser.add_argument("--weight", type=float, default=0.75, help="David's share (default: 0.75)")
+    options = parser.parse_args()
+    goliath, vocabulary = models.load(options.goliath)
+    david = David(options.david, *models.load(options.david))
+    wishes = {name: getattr(options, name) for name in ("steps", "temperature", "weight")}
+    wishes["codec"] = Codec.DENSE
+    recipes = Path(models.__file__).parent / "bundled/heldout-recipes.jsonl"
+    lines = recipes.read_text(encoding="utf-8").splitlines()
+    found: Counter[str] = Counter()
+    for seed, line in enumerate(lines[:: max(1, len(lines) // options.prompts)][: options.prompts]):
+        question = Question(json.loads(line)["instruction"], seed, wishes=wishes)
+        terms = question.settings(default_settings(config_of(goliath)))
+        plan = plan_for(config_of(goliath), vocabulary, terms, prompt=question.prompt)
+        contributor, loop = question.contributor(david, terms), denoise(plan, fuse)
+        request = next(loop)
+        try:
+            while True:
+                rows = contributor.contribute(request.state, request.finished, request.signal)
+                full = Voice("david", terms.weight, rows)
+                logits = predict(goliath, [request])
+                compare(plan, terms, request, logits, full, found)
+                loop.send(logits)
+                request = loop.send([full])
+        except StopIteration:
+            pass
+    steps, positions = found["steps"], found["positions"]
+    print(
+        json.dumps(
+            {
+                "prompts": options.prompts,
+                "entries_of_a_row": round(found["entries"] / positions, 1),
+                "bytes_a_step": round(found["bytes"] / steps),
+                "dense_over_sparse_bytes": round(found["dense bytes"] / found["bytes"], 1),
+                "same_tokens": round(1 - found["other tokens"] / positions, 6),
+                "certified": round(1 - found["uncertified"] / positions, 6),
+                "asks_a_step": round(found["asks"] / steps, 3),
+                "asked_ids_a_step": round(found["asked ids"] / steps, 1),
+                "certified_after_asks": round(1 - found["uncertified after asks"] / positions, 6),
+                "same_tokens_after_asks": round(
+                    1 - found["other tokens after asks"] / positions, 6
+                ),
+            },
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
