@@ -10,6 +10,7 @@ from enum import IntEnum, StrEnum
 import numpy as np
 
 from common.collaboration.contribution import Codec
+from common.collaboration.timing import Every
 from common.diffusion.signal import FusedSignal
 from common.diffusion.terms import FinishReason, Projection, SelfConditioning
 
@@ -107,6 +108,10 @@ class SessionSettings:
     """Unchanged steps in a row after which a block ends early, under 2**16; 0 is never."""
     halt_margin: float = 0.0
     """Least lead of each best candidate for that, in logits, in [0, 1000]."""
+    lag: int = 0
+    """Steps that contributions lag behind, 0 (lock-step) to 16."""
+    every: Every | None = None
+    """Which steps have fresh contributions; None for all. Never together with a lag."""
 
     @property
     def blocks(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from common.collaboration.contributor import Contributor, Voicing
+from common.collaboration.timing import timing_of
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.terms import FinishReason
 from common.frames import SessionSettings
@@ -56,7 +57,7 @@ class Question:
         """David's part in a session on these terms.
 
         Raises:
-            UsageError: a contrast without a context.
+            UsageError: a contrast without a context, or a lag together with an `every`.
             CollaborationError: the texts do not fit David's model.
         """
         return Contributor(
@@ -68,6 +69,7 @@ class Question:
             voicing=Voicing(contrast=self.contrast, codec=settings.codec),
             self_conditioning=settings.self_conditioning,
             answer_length=settings.blocks * settings.block_length,
+            timing=timing_of(settings),
         )
 
 
@@ -126,7 +128,7 @@ class Reply:
     steps_run: int
     """Steps of all blocks."""
     david_steps: int
-    """Steps in which David took part."""
+    """Steps in which David took part, be it with a contribution to an earlier one."""
     missed: int = 0
     """Steps that went on without him: his contribution did not come."""
     late: int = 0
@@ -175,6 +177,8 @@ class Reply:
             },
             "codec": self.settings.codec.value,
             "late_rule": self.settings.late_rule.value,
+            "lag": self.settings.lag,
+            "every": None if self.settings.every is None else asdict(self.settings.every),
             "guide": None if self.guide is None else asdict(self.guide),
             "goliath": self.goliath,
             "david": self.david,

@@ -5,6 +5,7 @@ import time
 
 from common.collaboration.local import LocalDavid, run_local
 from common.collaboration.plan import plan_for
+from common.collaboration.timing import timing_of
 from common.diffusion.denoise import Predict
 from common.diffusion.model import SimplexDiffusionLM
 from common.fit import (
@@ -54,6 +55,7 @@ def ask_embedded(
     Raises:
         BadDataError: the prompt is empty or does not fit.
         IncompatibleError: the models do not fit together.
+        UsageError: the question has a lag together with an `every`.
     """
     begin = time.perf_counter()
     check_fit(model, vocabulary, david)
@@ -83,7 +85,14 @@ def ask_embedded(
             )
         )
 
-    result = run_local(plan, model, helpers, show, around=functools.partial(guided, guide=guide))
+    result = run_local(
+        plan,
+        model,
+        helpers,
+        show,
+        around=functools.partial(guided, guide=guide),
+        timing=timing_of(settings),
+    )
     return Reply(
         text=vocabulary.decode(result.ids),
         tokens=tuple(result.ids.tolist()),

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from common.collaboration.contribution import Codec
+from common.collaboration.timing import MAX_EVERY, MAX_LAG, Every
 from common.config import ProgramSettings
 from common.diffusion.halting import MAX_MARGIN, MAX_PATIENCE, HaltRule
 from common.diffusion.terms import Projection, SelfConditioning
@@ -67,6 +68,10 @@ class DavidSettings(ProgramSettings):
     """Seed of all noise; unset draws one, which is reported."""
     late: LateRule | None = None
     """What happens when David is late."""
+    lag: int | None = Field(None, ge=0, le=MAX_LAG)
+    """Steps that contributions lag behind; 0 is lock-step."""
+    every: str | None = None
+    """FIRST:PERIOD:LAST, which steps have fresh contributions; not together with a lag."""
     codec: Codec | None = None
     """How David's logits are written."""
     budget: float | None = Field(None, gt=0, le=3600)
@@ -95,6 +100,15 @@ class DavidSettings(ProgramSettings):
             halt_rule(text)
         return text
 
+    @field_validator("every")
+    @classmethod
+    def _check_every(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            fresh_steps(value)
+            if info.data.get("lag"):
+                raise ValueError(f"expected none together with a lag of {info.data['lag']}")
+        return value
+
     @property
     def embedded(self) -> bool:
         """Whether Goliath runs in this process."""
@@ -121,6 +135,8 @@ class DavidSettings(ProgramSettings):
             "projection": self.projection,
             "self_conditioning": self.self_conditioning,
             "late_rule": self.late,
+            "lag": self.lag,
+            "every": None if self.every is None else fresh_steps(self.every),
             "codec": self.codec,
             "budget_ms": None if self.budget is None else max(1, round(self.budget * 1000)),
         }
@@ -148,3 +164,20 @@ def halt_rule(text: str) -> HaltRule:
             f"expected a margin of 0 to {MAX_MARGIN:g} logits, and none without patience"
         )
     return rule
+
+
+def fresh_steps(text: str) -> Every:
+    """The steps with fresh contributions that FIRST:PERIOD:LAST stands for.
+
+    Raises:
+        ValueError: it is none, or out of range.
+    """
+    try:
+        first, period, last = (int(part) for part in text.split(":"))
+    except ValueError as error:
+        raise ValueError("expected FIRST:PERIOD:LAST, such as 4:4:2") from error
+    if not (0 <= first <= MAX_EVERY and 1 <= period <= MAX_EVERY and 0 <= last <= MAX_EVERY):
+        raise ValueError(
+            f"expected FIRST and LAST from 0 to {MAX_EVERY} steps, PERIOD from 1 to {MAX_EVERY}"
+        )
+    return Every(first, period, last)

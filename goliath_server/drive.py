@@ -47,6 +47,8 @@ class Drive:
         self._peer = peer
         self._engine = engine
         self._ending: FinishReason | None = None
+        self._due: dict[int, float] = {}
+        """By step of the block in flight: when the budget of its contribution ends."""
 
     def drain(self, until: float) -> None:
         """End after the step in flight, and wait for its contribution no longer than until then."""
@@ -54,7 +56,8 @@ class Drive:
         self._peer.hurry(until)
 
     async def run(self) -> Completed:
-        """Generate; the state goes out before the engine works: both sides compute at once.
+        """Generate; the state goes out before the engine works: both sides compute at once. With a
+        lag the client may still be at an earlier step.
 
         Raises:
             ContributionFailedError: The late rule is `fail`, and a contribution did not come.
@@ -69,9 +72,9 @@ class Drive:
             if self._ending is not None:
                 return self._session.stopped(request, self._ending)
             await self._peer.send(self._session.begin(request))
-            due = clock() + settings.budget_ms / 1000
+            self._due[request.state.step] = clock() + settings.budget_ms / 1000
             loop.send(await self._engine.predict(request))
-            await self._collect(due)
+            await self._collect(self._due[self._session.source])
             if self._ending is not None and not self._session.answered:
                 return self._session.stopped(request, self._ending)
             # Fusing reads whole rows of the vocabulary: not on the event loop.
@@ -80,15 +83,12 @@ class Drive:
         return self._session.completed(request)
 
     async def _collect(self, due: float) -> None:
-        """Take frames until the step has its contribution, or the late rule says to go on."""
-        loop = asyncio.get_running_loop()
-        if not self._session.collects:
-            while (frame := await self._peer.receive(until=loop.time())) is not None:
-                self._take(frame)
-            return
+        """Take frames until the step has its contribution, or the late rule says to go on; then
+        those that are there, for a step that waits for nothing has to hear of an end too.
+        """
         rule = self._session.opened.settings.late_rule
         until = None if rule is LateRule.WAIT else due
-        while not self._session.answered and self._ending is not FinishReason.CLIENT_FINISHED:
+        while self._waits:
             frame = await self._peer.receive(until=until)
             if frame is not None:
                 self._take(frame)
@@ -96,6 +96,13 @@ class Drive:
                 raise self._failed()
             else:
                 return
+        clock = asyncio.get_running_loop().time
+        while (frame := await self._peer.receive(until=clock())) is not None:
+            self._take(frame)
+
+    @property
+    def _waits(self) -> bool:
+        return not self._session.answered and self._ending is not FinishReason.CLIENT_FINISHED
 
     def _take(self, frame: ClientFrame) -> None:
         match frame:
@@ -109,7 +116,7 @@ class Drive:
                 raise InvalidFrameError("frame: expected a contribution, got an answer to no ask")
 
     def _failed(self) -> ContributionFailedError:
-        block, step = self._session.moment
+        block, step = self._session.moment[0], self._session.source
         budget = self._session.opened.settings.budget_ms / 1000
         return ContributionFailedError(
             f"no contribution to step {step} of block {block} within {budget:g} s",

@@ -9,6 +9,7 @@ from torch import Tensor
 from common.collaboration.codec import DEFAULT_ENTRIES, encode
 from common.collaboration.contrast import contrasted
 from common.collaboration.contribution import Codec, Contribution
+from common.collaboration.timing import Timing
 from common.diffusion import conditioning
 from common.diffusion.denoise import Predict
 from common.diffusion.model import SimplexDiffusionLM
@@ -32,8 +33,8 @@ class Voicing:
 
 
 class Contributor:
-    """One David in one session. Steps come in order; after a missed one its self-conditioning
-    starts anew.
+    """One David in one session. Steps come in order, those that nobody wants are left out; he
+    conditions on his prediction for the wanted step before, and after a missed one he starts anew.
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class Contributor:
         voicing: Voicing,
         self_conditioning: SelfConditioning,
         answer_length: int,
+        timing: Timing | None = None,
     ):
-        """Prepare the texts.
+        """Prepare the texts; without a timing every step is wanted.
 
         Raises:
             UsageError: a contrast without a context.
@@ -63,6 +65,7 @@ class Contributor:
         self._model = model.eval()
         self._voicing = voicing
         self._conditioning = self_conditioning
+        self._timing = timing
         self._suffix = vocabulary.suffix_ids(vocabulary.encode(suffix).ids)
         self.prompt_ids = vocabulary.prompt_ids(vocabulary.encode(prompt).ids)
         private = vocabulary.prompt_ids(
@@ -96,7 +99,7 @@ class Contributor:
         elif self._conditioning is SelfConditioning.FUSED:
             condition = None if signal is None else conditioning.from_signal(signal)
             self._conditions = [condition] * len(self._prefixes)
-        elif self._answered != (state.block, state.step - 1):
+        elif self._answered != (state.block, self._previous(state.step)):
             self._conditions = [None] * len(self._prefixes)
         passes = [self._predict(state, i) for i in range(len(self._prefixes))]
         self._answered = (state.block, state.step)
@@ -107,6 +110,12 @@ class Contributor:
             codec=self._voicing.codec,
             entries=self._voicing.entries,
         )
+
+    def _previous(self, step: int) -> int | None:
+        """The wanted step before: between fresh contributions the state changes, but what was last
+        made of it is still the best guess, and better than none.
+        """
+        return step - 1 if self._timing is None else self._timing.previous(step)
 
     def _combine(self, passes: list[Tensor]) -> Tensor:
         """One row of logits for each position, from those with the context and without it."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from common.collaboration.timing import Timing, timing_of
 from common.diffusion.denoise import Plan
 from common.diffusion.halting import HaltRule
 from common.diffusion.terms import Projection, SelfConditioning
 from common.errors import BadDataError
 
 if TYPE_CHECKING:
+    from common.collaboration.timing import Every
     from common.diffusion.model import SimplexDiffusionConfig
     from common.vocabulary import Vocabulary
 
@@ -58,6 +60,14 @@ class Terms(Protocol):
         """Least lead of each best candidate for that, in logits."""
 
     @property
+    def lag(self) -> int:
+        """Steps that contributions lag behind; 0 is lock-step."""
+
+    @property
+    def every(self) -> Every | None:
+        """Which steps have fresh contributions; None for all."""
+
+    @property
     def blocks(self) -> int:
         """Blocks of the longest answer."""
 
@@ -81,6 +91,7 @@ def plan_for(
 
     Raises:
         BadDataError: the prompt is empty, or does not fit the model together with the answer.
+        UsageError: the terms have a lag together with an `every`.
     """
     ids = vocabulary.encode(prompt).ids
     if not ids:
@@ -111,4 +122,11 @@ def plan_for(
         self_conditioning=terms.self_conditioning,
         projection=terms.projection,
         halting=HaltRule(terms.halt_patience, terms.halt_margin),
+        halting_steps=_halting_steps(timing_of(terms)),
     )
+
+
+def _halting_steps(timing: Timing) -> frozenset[int] | None:
+    if timing.every is None:
+        return None
+    return frozenset(step for step in range(timing.steps) if timing.may_end(step))
