@@ -19,15 +19,19 @@ from common.diffusion.denoise import Predict, denoise
 from common.diffusion.predict import predict
 from common.diffusion.terms import FinishReason, SelfConditioning
 from common.errors import ContributionFailedError, StepOutOfRangeError, UsageError
+from common.evaluation import pair as evaluation
+from common.evaluation.generation import generate, question_seed
 from common.fit import config_of, default_settings
 from common.frames import Completed, Finish, LateRule, Limits, Outcome, Step
 from common.wire import split_contribution
+from david_client.asking import Question
 from goliath_server.server import host_of
 from goliath_server.session import Session, open_session
 from tests.serving import (
     CONTEXT,
     DAVID,
     GOLIATH,
+    PROMPT,
     VOCABULARY,
     bare,
     calm_pair,
@@ -118,6 +122,20 @@ def test_a_lag_is_what_its_words_say(lag: int) -> None:
         expected = done.value
     late = replace(asked, wishes={**asked.wishes, "lag": lag})
     assert embedded(late).tokens == tuple(expected.ids.tolist())
+
+
+@pytest.mark.parametrize("weight", [0.5, 1.0])
+@pytest.mark.parametrize("latency", ["lag 2", "all kinds"])
+def test_answers_that_are_evaluated_are_those_of_the_product(latency: str, weight: float) -> None:
+    terms = replace(settings(steps=7, max_tokens=32, weight=weight), **LATENCIES[latency])
+    asked = evaluation.Question(PROMPT, CONTEXT, "")
+    pair = evaluation.Pair(GOLIATH, DAVID.model, VOCABULARY)
+    (result,) = generate(pair, [asked], settings=terms, seed=3, contrast=0.7)
+    wishes = {"steps": 7, "max_tokens": 32, "weight": weight} | LATENCIES[latency]
+    product = Question(
+        PROMPT, question_seed(3, asked), context=CONTEXT, contrast=0.7, wishes=wishes
+    )
+    assert tuple(result.ids.tolist()) == embedded(product).tokens
 
 
 def test_a_lag_and_reuse_together_are_refused() -> None:
