@@ -308,8 +308,8 @@ def test_no_contribution_crosses_a_block() -> None:
         session.accept(parts(session, step)[0])
         session.close()
     steps.begin(0, block=1)
-    assert not session.answered
-    session.accept(parts(session, 1)[0])
+    assert list(session._awaited) == [0]
+    session.accept(parts(session, 0)[0])
     assert (session.dropped, session.answered) == (1, False)
     assert session.close() == []
 
