@@ -367,22 +367,28 @@ def test_a_late_one_serves_the_steps_that_are_still_open() -> None:
 
 
 async def test_what_comes_too_late_for_its_step_is_told_with_it() -> None:
-    terms = settings(steps=4, lag=1, late_rule=LateRule.SOLO, budget_ms=300)
+    terms = settings(steps=5, lag=1, late_rule=LateRule.SOLO, budget_ms=1000)
     async with serving() as served, bare(served) as client:
         await client.open(open_frame(terms))
-        assert isinstance(await client.read(), Step)
-        await client.contribute(0, 0)
-        # Step 1 uses the same one, step 2 that to step 1, which does not come in time.
-        for step in (1, 2, 3):
+
+        async def comes(step: int) -> None:
             shown = await client.read()
             assert isinstance(shown, Step)
             assert shown.step == step
-        await client.contribute(0, 1)
-        await client.contribute(0, 3)
+
+        await comes(0)
+        await client.contribute(0, 0)
+        # Step 1 uses the same one, step 2 that to step 1, which does not come in time.
+        await comes(1)
+        await comes(2)
         await client.contribute(0, 2)
+        await comes(3)
+        await comes(4)
+        for step in (1, 4, 3):
+            await client.contribute(0, step)
         done = await client.read()
     assert isinstance(done, Completed)
-    assert done.participations[0].outcomes.tolist() == [TOOK, TOOK, LATE, TOOK]
+    assert done.participations[0].outcomes.tolist() == [TOOK, TOOK, LATE, TOOK, TOOK]
 
 
 async def test_fail_names_the_contribution_that_did_not_come() -> None:
