@@ -53,7 +53,7 @@ class NoiseKind(StrEnum):
 
 
 class Outcome(IntEnum):
-    """What became of one contributor's contribution to one step; a byte on the wire."""
+    """What became, for one step, of the contribution that it uses; a byte on the wire."""
 
     TOOK_PART = 1
     LATE = 2
