@@ -10,6 +10,7 @@ from enum import IntEnum, StrEnum
 import numpy as np
 
 from common.collaboration.contribution import Answer, Ask, Codec
+from common.collaboration.timing import Every
 from common.diffusion.signal import FusedSignal
 from common.diffusion.terms import FinishReason, Projection, SelfConditioning
 
@@ -52,7 +53,7 @@ class NoiseKind(StrEnum):
 
 
 class Outcome(IntEnum):
-    """What became of one contributor's contribution to one step; a byte on the wire."""
+    """What became, for one step, of the contribution that it uses; a byte on the wire."""
 
     TOOK_PART = 1
     LATE = 2
@@ -115,6 +116,10 @@ class SessionSettings:
     """
     certify: bool = False
     """Whether the server may ask for entries that a contribution left out."""
+    lag: int = 0
+    """Steps that contributions lag behind, 0 (lock-step) to 16."""
+    every: Every | None = None
+    """Which steps have fresh contributions; None for all. Never together with a lag."""
 
     @property
     def blocks(self) -> int:

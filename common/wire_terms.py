@@ -1,5 +1,6 @@
 """What a session is bound by (process, settings, limits) between dataclasses and protobuf."""
 
+from common.collaboration.timing import MAX_EVERY, MAX_LAG, Every
 from common.diffusion.halting import MAX_MARGIN, MAX_PATIENCE
 from common.diffusion.terms import MAX_RAMP, Projection, SelfConditioning
 from common.errors import ProcessMismatchError, ProtocolMismatchError
@@ -13,7 +14,7 @@ from common.frames import (
     SimplexProcess,
 )
 from common.pb import collaboration_pb2 as pb
-from common.wire_checks import choice, integer, number, plain_name, within_limit
+from common.wire_checks import choice, integer, number, plain_name, refuse, within_limit
 from common.wire_contribution import CODECS
 
 _LATE_RULES: dict[LateRule, pb.LateRule] = {
@@ -119,6 +120,26 @@ def settings_to_proto(settings: SessionSettings) -> pb.Settings:
         halt_margin=settings.halt_margin,
         ramp=settings.ramp,
         certify=settings.certify,
+        lag=settings.lag,
+        every=None if settings.every is None else _every_to_proto(settings.every),
+    )
+
+
+def _every_to_proto(every: Every) -> pb.Every:
+    return pb.Every(first=every.first, period=every.period, last=every.last)
+
+
+def _every_from_proto(message: pb.Settings) -> Every | None:
+    """Which steps have fresh contributions; none may be named beside a lag."""
+    if not message.HasField("every"):
+        return None
+    if message.lag:
+        raise refuse("settings.every", "none together with a lag", f"both, a lag of {message.lag}")
+    every = message.every
+    return Every(
+        first=integer("settings.every.first", every.first, low=0, high=MAX_EVERY),
+        period=integer("settings.every.period", every.period, low=1, high=MAX_EVERY),
+        last=integer("settings.every.last", every.last, low=0, high=MAX_EVERY),
     )
 
 
@@ -146,7 +167,11 @@ def settings_from_proto(message: pb.Settings) -> SessionSettings:
         halt_margin=number("settings.halt_margin", message.halt_margin, low=0.0, high=most_margin),
         ramp=number("settings.ramp", message.ramp, low=0.0, high=MAX_RAMP),
         certify=message.certify,
+        lag=integer("settings.lag", message.lag, low=0, high=MAX_LAG),
+        every=_every_from_proto(message),
     )
+    if settings.certify and (settings.lag or settings.every is not None):
+        raise refuse("settings.certify", "none together with a lag or with every", "both")
     integer("settings.max_tokens / block_length", settings.blocks, low=1, high=MAX_INDEX)
     return settings
 

@@ -9,6 +9,7 @@ import numpy as np
 from common.collaboration.certify import Tally
 from common.collaboration.codec import MOST_ENTRIES, reach_of
 from common.collaboration.contributor import Contributor, Voicing
+from common.collaboration.timing import timing_of
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.terms import FinishReason, draw_of
 from common.frames import Limits, SessionSettings
@@ -60,7 +61,7 @@ class Question:
         """David's part in a session on these terms, within the server's limits.
 
         Raises:
-            UsageError: a contrast without a context.
+            UsageError: a contrast without a context, or a lag together with an `every`.
             CollaborationError: the texts do not fit David's model.
         """
         return Contributor(
@@ -83,6 +84,7 @@ class Question:
             self_conditioning=settings.self_conditioning,
             answer_length=settings.blocks * settings.block_length,
             temperature=settings.temperature,
+            timing=timing_of(settings),
         )
 
 
@@ -141,7 +143,7 @@ class Reply:
     steps_run: int
     """Steps of all blocks."""
     david_steps: int
-    """Steps in which David took part."""
+    """Steps in which David took part, be it with a contribution to an earlier one."""
     missed: int = 0
     """Steps that went on without him: his contribution did not come."""
     late: int = 0
@@ -197,6 +199,8 @@ class Reply:
             "uncertified": self.certification.uncertified,
             "asks": self.certification.asks,
             "asked_ids": self.certification.asked_ids,
+            "lag": self.settings.lag,
+            "every": None if self.settings.every is None else asdict(self.settings.every),
             "guide": None if self.guide is None else asdict(self.guide),
             "goliath": self.goliath,
             "david": self.david,

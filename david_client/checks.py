@@ -3,6 +3,7 @@
 import numpy as np
 
 from common.collaboration.contribution import Ask
+from common.collaboration.timing import timing_of
 from common.diffusion.terms import FinishReason
 from common.errors import InvalidFrameError, ModelMismatchError, StepOutOfRangeError
 from common.frames import Completed, Open, Opened, Step
@@ -129,4 +130,5 @@ def _may_end(step: Step, opened: Opened) -> bool:
     """Whether a block may end with a step: the last one, or one that halting allows."""
     settings = opened.settings
     # At its first step a block has no unchanged step yet.
-    return step.step + 1 == settings.steps or 0 < settings.halt_patience <= step.step
+    halts = 0 < settings.halt_patience <= step.step and timing_of(settings).may_end(step.step)
+    return halts or step.step + 1 == settings.steps

@@ -6,6 +6,7 @@ import time
 from common.collaboration.certify import AskCaps, Tally
 from common.collaboration.local import LocalDavid, run_local
 from common.collaboration.plan import plan_for
+from common.collaboration.timing import timing_of
 from common.diffusion.denoise import Predict
 from common.diffusion.model import SimplexDiffusionLM
 from common.fit import (
@@ -56,6 +57,7 @@ def ask_embedded(
     Raises:
         BadDataError: the prompt is empty or does not fit.
         IncompatibleError: the models do not fit together.
+        UsageError: the question has a lag together with an `every`.
     """
     begin = time.perf_counter()
     check_fit(model, vocabulary, david)
@@ -95,6 +97,7 @@ def ask_embedded(
         around=functools.partial(guided, guide=guide),
         caps=caps if settings.certify else None,
         tally=tally,
+        timing=timing_of(settings),
     )
     return Reply(
         text=vocabulary.decode(result.ids),

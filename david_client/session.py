@@ -12,6 +12,7 @@ import numpy as np
 from common.collaboration.certify import Tally
 from common.collaboration.contribution import Ask, Contribution
 from common.collaboration.contributor import Contributor
+from common.collaboration.timing import timing_of
 from common.diffusion.schedule import times_at
 from common.diffusion.simplex import SimplexState
 from common.errors import UnreachableError, error_from_reason
@@ -39,8 +40,9 @@ _FAREWELL_S = 1.0
 class Session:
     """One session on one stream; `log` holds all steps that came: what a resumption would need.
 
-    David computes in a thread of his own. When he is slower than the server, which then follows the
-    late rule `solo`, he skips to the newest step.
+    David computes in a thread of his own, and answers the steps that are wanted, one by one. When
+    he is slower than the server, which then follows the late rule `solo`, he skips those that have
+    no use any more: in lock-step all but the newest.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class Session:
         self._opened: Opened | None = None
         self._finished: tuple[int, ...] = ()
         self._untold = np.empty(0, np.int64)
+        self._timing = timing_of(frame.settings)
+        self._unanswered: list[Step] = []
         self._news = asyncio.Event()
         self._spoken: Step | None = None
         self._writing = asyncio.Lock()
@@ -121,6 +125,7 @@ class Session:
         self._finished = (*self._finished, *frame.finished_ids.tolist())
         # A step that David skips may carry a block's ids: they are kept for the next one.
         self._untold = np.concatenate((self._untold, frame.finished_ids))
+        self._unanswered = [one for one in (*self._unanswered, frame) if self._is_of_use(one)]
         self._news.set()
         self._on_draft(
             Draft(
@@ -149,25 +154,33 @@ class Session:
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await self._write(self._contributor.answer(ask))
 
+    def _is_of_use(self, step: Step) -> bool:
+        """Whether a step that is not closed uses the contribution to this one; when a step comes,
+        those before it are closed.
+        """
+        now = self.log[-1]
+        return step.block == now.block and self._timing.awaited(step.step, now.step)
+
     async def _speak(self) -> None:
-        """Answer the newest step, again and again; ends when the server takes no more."""
+        """Answer the wanted steps, in order; ends when the server takes no more."""
         if self._contributor is None:
             await asyncio.Event().wait()
         thread = ThreadPoolExecutor(1, thread_name_prefix="david")
         try:
             sent = True
             while sent:
-                await self._news.wait()
-                self._news.clear()
-                sent = await self._sent(await self._contribution(thread))
+                while not self._unanswered:
+                    self._news.clear()
+                    await self._news.wait()
+                step = self._unanswered.pop(0)
+                sent = await self._sent(await self._contribution(step, thread))
         finally:
             # A pass that runs ends by itself; nobody waits for it here.
             thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _contribution(self, thread: ThreadPoolExecutor) -> Contribution:
+    async def _contribution(self, step: Step, thread: ThreadPoolExecutor) -> Contribution:
         assert self._opened is not None
         assert self._contributor is not None
-        step = self.log[-1]
         finished, self._untold = self._untold, np.empty(0, np.int64)
         settings = self._opened.settings
         state = SimplexState(

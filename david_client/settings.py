@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from common.collaboration.contribution import Codec
+from common.collaboration.timing import MAX_EVERY, MAX_LAG, Every
 from common.config import ProgramSettings
 from common.diffusion.halting import MAX_MARGIN, MAX_PATIENCE, HaltRule
 from common.diffusion.terms import MAX_RAMP, Projection, SelfConditioning
@@ -69,6 +70,10 @@ class DavidSettings(ProgramSettings):
     """Seed of all noise; unset draws one, which is reported."""
     late: LateRule | None = None
     """What happens when David is late."""
+    lag: int | None = Field(None, ge=0, le=MAX_LAG)
+    """Steps that contributions lag behind; 0 is lock-step."""
+    every: str | None = None
+    """FIRST:PERIOD:LAST, which steps have fresh contributions; not together with a lag."""
     codec: Codec | None = None
     """How David's logits are written."""
     certify: bool = False
@@ -99,6 +104,23 @@ class DavidSettings(ProgramSettings):
             halt_rule(text)
         return text
 
+    @field_validator("every")
+    @classmethod
+    def _check_every(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            fresh_steps(value)
+            if info.data.get("lag"):
+                raise ValueError(f"expected none together with a lag of {info.data['lag']}")
+        return value
+
+    @model_validator(mode="after")
+    def _check_certify(self) -> "DavidSettings":
+        if self.certify and (self.lag or self.every is not None):
+            raise ValueError(
+                "expected certify without lag and every: to ask about each step is to wait for it"
+            )
+        return self
+
     @property
     def embedded(self) -> bool:
         """Whether Goliath runs in this process."""
@@ -126,6 +148,8 @@ class DavidSettings(ProgramSettings):
             "projection": self.projection,
             "self_conditioning": self.self_conditioning,
             "late_rule": self.late,
+            "lag": self.lag,
+            "every": None if self.every is None else fresh_steps(self.every),
             "codec": self.codec,
             "certify": self.certify or None,
             "budget_ms": None if self.budget is None else max(1, round(self.budget * 1000)),
@@ -154,3 +178,20 @@ def halt_rule(text: str) -> HaltRule:
             f"expected a margin of 0 to {MAX_MARGIN:g} logits, and none without patience"
         )
     return rule
+
+
+def fresh_steps(text: str) -> Every:
+    """The steps with fresh contributions that FIRST:PERIOD:LAST stands for.
+
+    Raises:
+        ValueError: it is none, or out of range.
+    """
+    try:
+        first, period, last = (int(part) for part in text.split(":"))
+    except ValueError as error:
+        raise ValueError("expected FIRST:PERIOD:LAST, such as 4:4:2") from error
+    if not (0 <= first <= MAX_EVERY and 1 <= period <= MAX_EVERY and 0 <= last <= MAX_EVERY):
+        raise ValueError(
+            f"expected FIRST and LAST from 0 to {MAX_EVERY} steps, PERIOD from 1 to {MAX_EVERY}"
+        )
+    return Every(first, period, last)

@@ -1,5 +1,5 @@
-"""The main job on the bundled pair: a Goliath in its own process, three questions asked three ways, and one
-whose answer stands only in a private file.
+"""The main job on the bundled pair: a Goliath in its own process, three questions asked three ways,
+and one whose answer stands only in a private file.
 
 Run `scripts/demo`, or this file with the project installed. Takes a minute or two after set-up.
 """

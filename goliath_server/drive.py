@@ -52,6 +52,8 @@ class Drive:
         self._peer = peer
         self._engine = engine
         self._ending: FinishReason | None = None
+        self._due: dict[int, float] = {}
+        """By step of the block in flight: when the budget of its contribution ends."""
 
     def drain(self, until: float) -> None:
         """End after the step in flight, and wait for its contribution no longer than until then."""
@@ -59,7 +61,8 @@ class Drive:
         self._peer.hurry(until)
 
     async def run(self) -> Completed:
-        """Generate; the state goes out before the engine works: both sides compute at once.
+        """Generate; the state goes out before the engine works: both sides compute at once. With a
+        lag the client may still be at an earlier step.
 
         Raises:
             ContributionFailedError: The late rule is `fail`, and a contribution did not come.
@@ -72,10 +75,10 @@ class Drive:
             if self._ending is not None:
                 return self._session.stopped(request, self._ending)
             await self._peer.send(self._session.begin(request))
-            due = self._due()
+            self._due[request.state.step] = self._budget_end()
             logits = await self._engine.predict(request)
             loop.send(logits)
-            await self._collect(due)
+            await self._collect(self._due[self._session.source])
             if self._ending is not None and not self._session.answered:
                 return self._session.stopped(request, self._ending)
             fused = await self._settle(logits, self._session.close())
@@ -86,11 +89,6 @@ class Drive:
 
     async def _collect(self, due: float) -> None:
         """Take frames until the step has its contribution, or the late rule says to go on."""
-        if not self._session.collects:
-            now = asyncio.get_running_loop().time()
-            while (frame := await self._peer.receive(until=now)) is not None:
-                self._take(frame)
-            return
         await self._wait(lambda: self._session.answered, due, "contribution")
 
     async def _settle(self, logits: Tensor, voices: list[Voice]) -> Fused:
@@ -100,20 +98,22 @@ class Drive:
         ask = session.ask(doubt)
         if ask is not None:
             await self._peer.send(ask)
-            await self._wait(lambda: session.settled, self._due(), "answer")
+            await self._wait(lambda: session.settled, self._budget_end(), "answer")
             if session.settled:
                 voices = session.answered_voices(voices, ask)
                 doubt = await asyncio.to_thread(session.doubts, logits, voices, asking=False)
         session.uncertified += int(doubt.uncertified.sum())
         return doubt.fused
 
-    def _due(self) -> float:
+    def _budget_end(self) -> float:
         """When the budget of a frame that goes out now will be over, on the loop's clock."""
         budget = self._session.opened.settings.budget_ms / 1000
         return asyncio.get_running_loop().time() + budget
 
     async def _wait(self, done: Callable[[], bool], due: float, what: str) -> None:
-        """Take frames until it is done, or the late rule says to go on."""
+        """Take frames until it is done, or the late rule says to go on; then those that are there,
+        for a step that waits for nothing has to hear of an end too.
+        """
         rule = self._session.opened.settings.late_rule
         until = None if rule is LateRule.WAIT else due
         while not done() and self._ending is not FinishReason.CLIENT_FINISHED:
@@ -124,6 +124,9 @@ class Drive:
                 raise self._failed(what)
             else:
                 return
+        clock = asyncio.get_running_loop().time
+        while (frame := await self._peer.receive(until=clock())) is not None:
+            self._take(frame)
 
     def _take(self, frame: ClientFrame) -> None:
         match frame:
@@ -139,7 +142,7 @@ class Drive:
                 raise AssertionError("the door lets no second Open through")
 
     def _failed(self, what: str) -> ContributionFailedError:
-        block, step = self._session.moment
+        block, step = self._session.moment[0], self._session.source
         budget = self._session.opened.settings.budget_ms / 1000
         return ContributionFailedError(
             f"no {what} to step {step} of block {block} within {budget:g} s",

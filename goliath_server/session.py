@@ -14,6 +14,7 @@ from common.collaboration.certify import AskCaps, Doubt, all_answered, doubts
 from common.collaboration.contribution import Answer, Ask, Contribution
 from common.collaboration.fusion import Voice
 from common.collaboration.plan import plan_for
+from common.collaboration.timing import timing_of
 from common.diffusion.denoise import Plan, Predict, Result
 from common.diffusion.model import SimplexDiffusionConfig
 from common.diffusion.terms import FinishReason
@@ -73,10 +74,19 @@ class Host:
         )
 
 
+@dataclass(slots=True, eq=False)
+class _Awaited:
+    """A contribution that a step uses, before it came, in parts, or whole."""
+
+    assembler: ContributionAssembler
+    whole: Contribution | None = None
+
+
 class Session:
     """One generation and the one David that takes part in it.
 
-    With an agreed weight of 0 the client sends no contributions, and none are waited for.
+    With an agreed weight of 0 the client sends no contributions, and none are waited for. At most
+    one contribution more than the lag is held at a time.
     """
 
     def __init__(self, opened: Opened, plan: Plan, *, contributor_id: str) -> None:
@@ -92,10 +102,11 @@ class Session:
         """Positions of closed steps where entries that were not sent could have mattered."""
         self._outcomes: list[Outcome] = []
         self._numbers: dict[tuple[int, int], int] = {}
-        self._assembler = ContributionAssembler(plan.block_length)
-        self._contribution: Contribution | None = None
         self._asked: dict[tuple[int, int], int] = {}
         self._answer: Answer | None = None
+        self._timing = timing_of(opened.settings)
+        self._awaited: dict[int, _Awaited] = {}
+        """By step of the block in flight: what this step or a later one uses."""
 
     @property
     def collects(self) -> bool:
@@ -103,18 +114,22 @@ class Session:
         return self.opened.settings.weight > 0
 
     @property
+    def source(self) -> int:
+        """The step of this block whose contribution the step in flight uses."""
+        return self._timing.source(self.moment[1])
+
+    @property
     def answered(self) -> bool:
         """Whether the step in flight has its contribution, or needs none."""
-        return self._contribution is not None or not self.collects
+        return not self.collects or self._awaited[self.source].whole is not None
 
     def begin(self, request: Predict) -> Step:
         """Put the next step in flight; what the client is shown of it."""
         state = request.state
+        self._await(state.block, state.step)
         self.moment = (state.block, state.step)
         # Halting may leave steps out: a step's number cannot be computed from its moment.
         self._numbers[self.moment] = len(self._numbers)
-        self._assembler = ContributionAssembler(self.plan.block_length)
-        self._contribution = None
         return Step(
             block=state.block,
             step=state.step,
@@ -124,31 +139,49 @@ class Session:
             fused=request.signal,
         )
 
+    def _await(self, block: int, step: int) -> None:
+        """Forget the contributions that are of no use any more, and await that to the next step."""
+        self._awaited = {
+            one: awaited
+            for one, awaited in self._awaited.items()
+            if block == self.moment[0] and self._timing.awaited(one, step)
+        }
+        if self.collects and self._timing.wanted(step):
+            self._awaited[step] = _Awaited(ContributionAssembler(self.plan.block_length))
+
     def accept(self, chunk: ContributionChunk) -> None:
-        """Take in a part of a contribution; one that is late or comes twice is dropped.
+        """Take in a part of a contribution; one that is late, comes twice or was not wanted is
+        dropped.
 
         Raises:
             StepOutOfRangeError: It is to a step that did not come.
             InvalidFrameError: It does not follow the part before.
         """
-        number = self._numbers.get((chunk.block, chunk.step))
-        if number is None:
+        if (chunk.block, chunk.step) not in self._numbers:
             raise StepOutOfRangeError(
                 f"contribution: expected block and step of a step up to {self.moment}, "
                 f"got {(chunk.block, chunk.step)}",
                 remedy="Answer a step only after it came",
             )
-        if number < len(self._outcomes) or self.answered:
+        awaited = self._awaited.get(chunk.step) if chunk.block == self.moment[0] else None
+        if awaited is None or awaited.whole is not None:
             self.dropped += 1
-            whole = chunk.index + 1 == chunk.count
-            if whole and number < len(self._outcomes) and self._outcomes[number] is Outcome.MISSED:
-                self._outcomes[number] = Outcome.LATE
-            return
-        self._contribution = self._assembler.add(chunk)
+        else:
+            awaited.whole = awaited.assembler.add(chunk)
+        if chunk.index + 1 == chunk.count:
+            self._note_late(chunk.block, chunk.step)
+
+    def _note_late(self, block: int, step: int) -> None:
+        """The steps that went on without this contribution did not miss it for ever."""
+        for one in self._timing.uses(step):
+            number = self._numbers.get((block, one), len(self._outcomes))
+            if number >= len(self._outcomes) or self._outcomes[number] is not Outcome.MISSED:
+                return
+            self._outcomes[number] = Outcome.LATE
 
     def close(self) -> list[Voice]:
         """End the step in flight, with the contribution if it is whole; what is to be fused."""
-        contribution = self._contribution
+        contribution = self._awaited[self.source].whole if self.collects else None
         self._outcomes.append(Outcome.MISSED if contribution is None else Outcome.TOOK_PART)
         if contribution is None:
             return []

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc.aio
 import numpy as np
+import pytest
 
 from common.collaboration.contribution import Codec, Contribution
 from common.collaboration.engine import Engine
@@ -111,6 +112,29 @@ def embedded(asked: Question, guide: Guide | None = None) -> Reply:
     return ask_embedded(
         asked, DAVID, goliath="g", model=GOLIATH, vocabulary=VOCABULARY, on_draft=quiet, guide=guide
     )
+
+
+async def same_over_the_wire(asked: Question) -> Reply:
+    """The networked answer, which is the embedded one in all that can be compared."""
+    async with serving() as served:
+        over, here = await served.ask(asked), embedded(asked)
+    assert over.tokens == here.tokens
+    assert over.finish_reason == here.finish_reason
+    assert (over.steps_run, over.david_steps) == (here.steps_run, here.david_steps)
+    assert over.david_steps == over.steps_run
+    assert over.decided == here.decided
+    assert over.settings == here.settings
+    return over
+
+
+def calm_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that hardly look at the noise: what they write soon stands still."""
+    for seed, name in ((1, "GOLIATH"), (2, "DAVID")):
+        model = tiny_model(VOCABULARY, seed=seed)
+        for part in (model.state_map, model.condition_map):
+            part.weight.data *= 0.02
+        david = David("d", model, VOCABULARY)
+        monkeypatch.setattr(f"tests.serving.{name}", david if name == "DAVID" else model)
 
 
 def generated_with(asked: Question, took_part: set[int]) -> Result:

@@ -514,6 +514,20 @@ def types(child: subprocess.Popen[bytes], keys: str) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("option", "value", "lag", "every"),
+    [("--lag", "2", 2, None), ("--every", "1:3:1", 0, {"first": 1, "period": 3, "last": 1})],
+)
+def test_latency_in_a_conversation(
+    pair: Pair, option: str, value: str, lag: int, every: dict[str, int] | None
+) -> None:
+    came = piped(pair, "--steps", 4, option, value, "--json", lines=(PROMPT,))
+    assert came.code == 0
+    (reply,) = map(json.loads, came.out)
+    assert (reply["lag"], reply["every"]) == (lag, every)
+
+
+@pytest.mark.timeout(300)
 def test_a_piped_conversation(pair: Pair) -> None:
     lines = ("/seed 5", PROMPT, "", "/steps none", "/seed 6", "/retry", "/memory 1", PROMPT)
     came = piped(pair, "--steps", 4, lines=lines)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from common.collaboration.contribution import Ask
+from common.collaboration.timing import Every
 from common.diffusion.signal import FusedSignal
 from common.diffusion.terms import FinishReason
 from common.errors import InvalidFrameError, StepOutOfRangeError
@@ -66,6 +67,14 @@ def test_with_halting_a_block_may_end_after_the_patience(patience: int) -> None:
         assert ends(terms, (0, number), (0, number)) == (number >= patience)
         assert not follows(terms, (0, number), (2, 0))
     assert follows(terms, (0, 4), (1, 0))
+
+
+def test_with_reused_contributions_a_block_ends_early_at_fresh_steps_alone() -> None:
+    terms = opened(halt_patience=1, every=Every(0, 2, 0))
+    ended = [number for number in range(STEPS) if follows(terms, (0, number), (1, 0))]
+    assert ended == [2, 4]
+    terms = opened(halt_patience=1, every=Every(0, 3, 0))
+    assert [number for number in range(STEPS) if ends(terms, (0, number), (0, number))] == [3, 4]
 
 
 def test_the_first_step_is_the_first() -> None:

@@ -333,6 +333,32 @@ def test_rules_of_halting_that_are_none(ask: Any, halt: str) -> None:
     assert "halt: expected" in told.err
 
 
+def test_latency_is_chosen_and_told(ask: Any) -> None:
+    usual = json.loads(ask("--steps", 3, "--seed", 4, "--json").out)
+    assert (usual["lag"], usual["every"]) == (0, None)
+    late = json.loads(ask("--steps", 3, "--seed", 4, "--lag", 1, "--json").out)
+    assert (late["lag"], late["every"]) == (1, None)
+    reused = json.loads(ask("--steps", 3, "--seed", 4, "--every", "1:4:1", "--json").out)
+    assert (reused["lag"], reused["every"]) == (0, {"first": 1, "period": 4, "last": 1})
+    assert reused["david_steps"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        *((("--every", every), "every: ") for every in ("", "4", "1:0:1", "1:x:1", "-1:2:0")),
+        (("--every", "1:65536:1"), "every: expected FIRST and LAST"),
+        (("--lag", "17"), "lag: "),
+        (("--lag", "-1"), "lag: "),
+        (("--lag", "2", "--every", "4:4:2"), "every: expected none together with a lag of 2"),
+    ],
+)
+def test_latencies_that_are_none(ask: Any, options: tuple[str, ...], says: str) -> None:
+    told = ask(*options)
+    assert told.code == ExitCode.USAGE
+    assert says in told.err
+
+
 def test_the_prompt_from_standard_input(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Pipe:
         def __init__(self, data: bytes) -> None:

@@ -7,6 +7,7 @@ from common.collaboration.contrast import contrasted
 from common.collaboration.contribution import Ask, Codec
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.local import LocalDavid, run_local
+from common.collaboration.timing import Every, Timing
 from common.diffusion.denoise import Predict
 from common.diffusion.simplex import SimplexState
 from common.diffusion.terms import Decider, SelfConditioning
@@ -72,6 +73,17 @@ def test_a_contributor_starts_anew_after_a_missed_step(model):
     kept = rows_of(contributor(model), state(0), state(1), state(2))
     assert np.array_equal(fresh, missed)
     assert not np.array_equal(fresh, kept)
+
+
+def test_a_contributor_conditions_on_its_last_fresh_answer(model):
+    timing = Timing(9, every=Every(1, 3, 0))
+    fresh = rows_of(contributor(model, timing=timing), state(3))
+    followed = rows_of(contributor(model, timing=timing), state(0), state(3))
+    without = rows_of(contributor(model), state(0), state(3))
+    assert not np.array_equal(fresh, followed)
+    assert np.array_equal(fresh, without)
+    missed = rows_of(contributor(model, timing=timing), state(0), state(6))
+    assert np.array_equal(missed, rows_of(contributor(model), state(6)))
 
 
 def test_a_contributor_starts_anew_in_each_block(model):

@@ -43,22 +43,21 @@ from common.frames import (
 from common.pb import collaboration_pb2 as pb
 from common.transport import TlsFiles, open_channel
 from common.wire import client_frame_to_proto
-from david_client.asking import David, Question, Reply
 from goliath_server.health import SERVICE
 from goliath_server.service import Caps
 from tests.serving import (
     CONTEXT,
-    VOCABULARY,
     Served,
     bare,
+    calm_pair,
     embedded,
     generated_with,
     open_frame,
     question,
+    same_over_the_wire,
     serving,
     settings,
 )
-from tests.tiny import tiny_model
 
 
 @pytest.mark.parametrize("codec", Codec)
@@ -101,37 +100,19 @@ HALTS: dict[str, dict[str, Any]] = {
 }
 
 
-async def _same_over_the_wire(asked: Question) -> Reply:
-    async with serving() as served:
-        over, here = await served.ask(asked), embedded(asked)
-    assert over.tokens == here.tokens
-    assert over.finish_reason == here.finish_reason
-    assert (over.steps_run, over.david_steps) == (here.steps_run, here.david_steps)
-    assert over.david_steps == over.steps_run
-    assert over.decided == here.decided
-    assert over.settings == here.settings
-    return over
-
-
 @pytest.mark.parametrize("contrast", [0.0, 0.7])
 @pytest.mark.parametrize("way", WAYS)
 async def test_networked_equals_embedded_in_every_way_of_sampling(
     way: str, contrast: float
 ) -> None:
     usual = {"steps": 5, "max_tokens": 32, "min_p": 0.2, "context": CONTEXT, "contrast": contrast}
-    reply = await _same_over_the_wire(question(**usual, **WAYS[way]))
+    reply = await same_over_the_wire(question(**usual, **WAYS[way]))
     assert reply.tokens != embedded(question(**usual)).tokens
 
 
 @pytest.fixture
 def calm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models that hardly look at the noise: what they write soon stands still."""
-    for seed, name in ((1, "GOLIATH"), (2, "DAVID")):
-        model = tiny_model(VOCABULARY, seed=seed)
-        for part in (model.state_map, model.condition_map):
-            part.weight.data *= 0.02
-        david = David("d", model, VOCABULARY)
-        monkeypatch.setattr(f"tests.serving.{name}", david if name == "DAVID" else model)
+    calm_pair(monkeypatch)
 
 
 @pytest.mark.usefixtures("calm")
@@ -139,7 +120,7 @@ def calm(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("rule", HALTS)
 async def test_networked_equals_embedded_when_blocks_halt(rule: str, contrast: float) -> None:
     usual = {"steps": 20, "max_tokens": 32, "context": CONTEXT, "contrast": contrast}
-    reply = await _same_over_the_wire(question(**usual, **HALTS[rule]))
+    reply = await same_over_the_wire(question(**usual, **HALTS[rule]))
     assert len(reply.tokens) > 16
     assert 4 <= reply.steps_run < 38
 
@@ -173,7 +154,7 @@ async def test_certified_tokens_are_those_of_full_rows(way: str, contrast: float
     own = {"sampling": {}, "greedy": {"temperature": 0.0}, "halting": HALTS["all"]}
     wishes = {"steps": 5, "max_tokens": 32, "min_p": 0.2, "context": CONTEXT, "contrast": contrast}
     wishes |= (WAYS | own)[way]
-    reply = await _same_over_the_wire(question(**wishes, certify=True))
+    reply = await same_over_the_wire(question(**wishes, certify=True))
     here = embedded(question(**wishes, certify=True))
     assert reply.certification == here.certification
     assert reply.certification.uncertified == 0
@@ -188,11 +169,11 @@ async def test_certified_tokens_are_those_of_full_rows(way: str, contrast: float
 
 @pytest.mark.usefixtures("brief")
 async def test_by_default_what_is_uncertified_is_counted_and_nothing_is_asked() -> None:
-    reply = await _same_over_the_wire(question(steps=5))
+    reply = await same_over_the_wire(question(steps=5))
     assert reply.certification == embedded(question(steps=5)).certification
     assert reply.certification.uncertified > 0
     assert reply.certification.asks == 0
-    whole = await _same_over_the_wire(question(steps=5, codec=Codec.DENSE))
+    whole = await same_over_the_wire(question(steps=5, codec=Codec.DENSE))
     assert whole.certification.uncertified == 0
 
 

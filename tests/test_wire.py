@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from common import frames, wire, wire_checks, wire_contribution, wire_session, wire_terms
 from common.collaboration.contribution import Codec, Contribution
+from common.collaboration.timing import Every
 from common.diffusion.signal import FusedSignal
 from common.diffusion.terms import FinishReason, Projection, SelfConditioning
 from common.errors import (
@@ -149,6 +150,10 @@ _names = st.lists(_name, max_size=4, unique=True).map(tuple)
 @st.composite
 def some_settings(draw: st.DrawFn) -> SessionSettings:
     patience = draw(st.integers(0, 65535))
+    many = st.integers(0, 65535)
+    fresh = st.builds(Every, first=many, period=st.integers(1, 65535), last=many)
+    certify = draw(st.booleans())
+    every = None if certify else draw(st.none() | fresh)
     return SessionSettings(
         block_length=draw(st.integers(1, 256)),
         steps=draw(st.integers(1, 1024)),
@@ -165,7 +170,9 @@ def some_settings(draw: st.DrawFn) -> SessionSettings:
         halt_patience=patience,
         halt_margin=draw(st.floats(0, 1000 if patience else 0)),
         ramp=draw(st.floats(0, 16)),
-        certify=draw(st.booleans()),
+        certify=certify,
+        lag=draw(st.integers(0, 16)) if every is None and not certify else 0,
+        every=every,
     )
 
 
@@ -435,6 +442,11 @@ WRONG_OPENS: list[tuple[str, Any, type[CollaborationError]]] = [
     ("settings.ramp", -0.1, InvalidFrameError),
     ("settings.ramp", 16.5, InvalidFrameError),
     ("settings.ramp", float("nan"), InvalidFrameError),
+    ("settings.lag", 17, InvalidFrameError),
+    ("settings.every.period", 0, InvalidFrameError),
+    ("settings.every.period", 2**16, InvalidFrameError),
+    ("settings.every.first", 2**16, InvalidFrameError),
+    ("settings.every.last", 2**16, InvalidFrameError),
     ("settings.budget_ms", 0, InvalidFrameError),
     ("settings.budget_ms", 600_001, LimitExceededError),
     ("simplex.k", 0.0, InvalidFrameError),
@@ -462,6 +474,19 @@ def test_wrong_opens(path: str, value: Any, error: type[CollaborationError]) -> 
     assert type(caught.value) is error
 
 
+def test_certify_is_for_lock_step() -> None:
+    message = client_frame_to_proto(OPEN)
+    message.open.settings.certify = True
+    assert client_frame_from_proto(message, limits=LIMITS, opened=None)
+    message.open.settings.lag = 1
+    with pytest.raises(InvalidFrameError, match="certify"):
+        client_frame_from_proto(message, limits=LIMITS, opened=None)
+    message.open.settings.lag = 0
+    message.open.settings.every.period = 2
+    with pytest.raises(InvalidFrameError, match="certify"):
+        client_frame_from_proto(message, limits=LIMITS, opened=None)
+
+
 @pytest.mark.parametrize("margin", [-0.1, 1000.5, float("nan"), float("inf")])
 def test_wrong_margins(margin: float) -> None:
     message = client_frame_to_proto(OPEN)
@@ -469,6 +494,15 @@ def test_wrong_margins(margin: float) -> None:
     assert client_frame_from_proto(message, limits=LIMITS, opened=None)
     message.open.settings.halt_margin = margin
     with pytest.raises(InvalidFrameError, match="halt_margin"):
+        client_frame_from_proto(message, limits=LIMITS, opened=None)
+
+
+def test_fresh_steps_together_with_a_lag_are_refused() -> None:
+    message = client_frame_to_proto(OPEN)
+    message.open.settings.every.period = 4
+    assert client_frame_from_proto(message, limits=LIMITS, opened=None)
+    message.open.settings.lag = 1
+    with pytest.raises(InvalidFrameError, match="expected none together with a lag"):
         client_frame_from_proto(message, limits=LIMITS, opened=None)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from common.collaboration.codec import MOST_ENTRIES, answer_from, encode
 from common.collaboration.contrast import contrasted
 from common.collaboration.contribution import Answer, Ask, Codec, Contribution
+from common.collaboration.timing import Timing
 from common.diffusion import conditioning
 from common.diffusion.denoise import Predict
 from common.diffusion.model import SimplexDiffusionLM
@@ -37,8 +38,8 @@ class Voicing:
 
 
 class Contributor:
-    """One David in one session. Steps come in order; after a missed one its self-conditioning
-    starts anew.
+    """One David in one session. Steps come in order, those that nobody wants are left out; he
+    conditions on his prediction for the wanted step before, and after a missed one he starts anew.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class Contributor:
         self_conditioning: SelfConditioning,
         answer_length: int,
         temperature: float,
+        timing: Timing | None = None,
     ):
-        """Prepare the texts.
+        """Prepare the texts; without a timing every step is wanted.
 
         Args:
             model: the small model.
@@ -66,6 +68,7 @@ class Contributor:
             self_conditioning: what the models of the session condition on.
             answer_length: positions of all blocks.
             temperature: the session's; 0, greedy, takes the logits as they are.
+            timing: which contributions are wanted; None for all.
 
         Raises:
             UsageError: a contrast without a context.
@@ -81,6 +84,7 @@ class Contributor:
         self._voicing = voicing
         self._conditioning = self_conditioning
         self._tempering = temperature or 1.0
+        self._timing = timing
         self._suffix = vocabulary.suffix_ids(vocabulary.encode(suffix).ids)
         self.prompt_ids = vocabulary.prompt_ids(vocabulary.encode(prompt).ids)
         private = vocabulary.prompt_ids(
@@ -115,7 +119,7 @@ class Contributor:
         elif self._conditioning is SelfConditioning.FUSED:
             condition = None if signal is None else conditioning.from_signal(signal)
             self._conditions = [condition] * len(self._prefixes)
-        elif self._answered != (state.block, state.step - 1):
+        elif self._answered != (state.block, self._previous(state.step)):
             self._conditions = [None] * len(self._prefixes)
         passes = [self._predict(state, i) for i in range(len(self._prefixes))]
         self._answered = (state.block, state.step)
@@ -143,6 +147,12 @@ class Contributor:
                 remedy="Agree on certify, and ask before the next step",
             )
         return answer_from(self._rows, ask)
+
+    def _previous(self, step: int) -> int | None:
+        """The wanted step before: between fresh contributions the state changes, but what was last
+        made of it is still the best guess, and better than none.
+        """
+        return step - 1 if self._timing is None else self._timing.previous(step)
 
     def _combine(self, passes: list[Tensor]) -> Tensor:
         """One row of logits for each position, from those with the context and without it."""

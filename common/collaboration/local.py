@@ -1,7 +1,7 @@
 """The in-process driver: Goliath and its Davids in one process, through the codec of the wire."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -12,6 +12,7 @@ from common.collaboration.certify import AskCaps, Tally, all_answered, as_fused,
 from common.collaboration.contribution import Answer, Ask, Contribution
 from common.collaboration.engine import Predictor
 from common.collaboration.fusion import Voice
+from common.collaboration.timing import Timing
 from common.diffusion.denoise import Fused, Plan, Predict, Result, denoise
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.predict import predict
@@ -25,7 +26,7 @@ class Contributes(Protocol):
     def contribute(
         self, state: SimplexState, finished: np.ndarray, signal: FusedSignal | None
     ) -> Contribution:
-        """Answer a step.
+        """Answer a step; those whose contribution no step uses are not asked about.
 
         Args:
             state: the state to look at.
@@ -59,6 +60,7 @@ def run_local(
     around: Callable[[Predictor], Predictor] = lambda predictor: predictor,
     caps: AskCaps | None = None,
     tally: Tally | None = None,
+    timing: Timing | None = None,
 ) -> Result:
     """Generate with the large model and the Davids, by contributor id.
 
@@ -68,20 +70,28 @@ def run_local(
         davids: the contributors; their ids are in the order of their voices.
         on_step: sees each state as it begins.
         around: may put something round the model's predictions, such as a guide.
-        caps: certify each step, and ask the Davids so much for it; None asks for nothing.
+        caps: certify each step, and ask the Davids so much for it; None asks for nothing. Only in
+            lock-step.
         tally: where what is left uncertified and what is asked are counted.
+        timing: which contributions a step uses, as over the wire; None is lock-step.
     """
     predictor = around(functools.partial(predict, model))
+    timing = Timing(len(plan.times)) if timing is None else timing
     tally = Tally() if tally is None else tally
     loop = denoise(plan, as_fused)
     request = next(loop)
+    kept: dict[int, Sequence[Voice]] = {}
     try:
         while True:
             assert isinstance(request, Predict)
             on_step(request)
-            voices = _voices(request, davids)
+            step = request.state.step
+            kept = {one: kept[one] for one in kept if step and timing.awaited(one, step)}
+            if timing.wanted(step):
+                kept[step] = _voices(request, davids)
             logits = predictor([request])
             loop.send(logits)
+            voices = kept[timing.source(step)]
             request = loop.send(_settled(plan, request, logits, voices, davids, caps, tally))
     except StopIteration as done:
         result: Result = done.value
@@ -103,7 +113,7 @@ def _settled(
     plan: Plan,
     request: Predict,
     logits: Tensor,
-    voices: list[Voice],
+    voices: Sequence[Voice],
     davids: Mapping[str, LocalDavid],
     caps: AskCaps | None,
     tally: Tally,

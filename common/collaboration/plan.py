@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from common.collaboration.timing import Timing, timing_of
 from common.diffusion.denoise import Plan
 from common.diffusion.halting import HaltRule
 from common.diffusion.terms import Projection, SelfConditioning
 from common.errors import BadDataError
 
 if TYPE_CHECKING:
+    from common.collaboration.timing import Every
     from common.diffusion.model import SimplexDiffusionConfig
     from common.vocabulary import Vocabulary
 
@@ -62,6 +64,14 @@ class Terms(Protocol):
         """Steepness of the ramp of times from the first position to the last."""
 
     @property
+    def lag(self) -> int:
+        """Steps that contributions lag behind; 0 is lock-step."""
+
+    @property
+    def every(self) -> Every | None:
+        """Which steps have fresh contributions; None for all."""
+
+    @property
     def blocks(self) -> int:
         """Blocks of the longest answer."""
 
@@ -85,6 +95,7 @@ def plan_for(
 
     Raises:
         BadDataError: the prompt is empty, or does not fit the model together with the answer.
+        UsageError: the terms have a lag together with an `every`.
     """
     ids = vocabulary.encode(prompt).ids
     if not ids:
@@ -116,4 +127,11 @@ def plan_for(
         projection=terms.projection,
         halting=HaltRule(terms.halt_patience, terms.halt_margin),
         ramp=terms.ramp,
+        halting_steps=_halting_steps(timing_of(terms)),
     )
+
+
+def _halting_steps(timing: Timing) -> frozenset[int] | None:
+    if timing.every is None:
+        return None
+    return frozenset(step for step in range(timing.steps) if timing.may_end(step))

@@ -70,6 +70,8 @@ class Plan:
     """How scores become the next estimate; the answer is greedy in any case."""
     halting: HaltRule = field(default_factory=HaltRule)
     """When a block ends before its last step."""
+    halting_steps: frozenset[int] | None = None
+    """Steps at which it may; None for all."""
     ramp: float = 0.0
     """Steepness of the ramp of times from the first position to the last; 0 for none."""
 
@@ -218,7 +220,8 @@ def _denoise_block(
             choices = best.ids[0, :, 0].cpu().numpy()
             room = plan.max_tokens - len(finished)
             still = follow(still, counted(choices, end=plan.end, room=room), state.noisiest)
-            ended |= halts(plan.halting, still, best.leads()[0].cpu().numpy())
+            may_end = plan.halting_steps is None or step in plan.halting_steps
+            ended |= may_end and halts(plan.halting, still, best.leads()[0].cpu().numpy())
         ids = greedy(scores)[..., None] if ended else _project(plan, scores, best, block, step)
         decided = deciders(ids[..., 0], logits.argmax(-1), fused.david_choice)[0].cpu().numpy()
         estimate = ids[0].cpu().numpy()

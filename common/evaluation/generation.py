@@ -17,6 +17,7 @@ from common.collaboration.codec import encode, reach_of
 from common.collaboration.contrast import contrasted
 from common.collaboration.fusion import Voice, fuse
 from common.collaboration.plan import plan_for
+from common.collaboration.timing import Timing, timing_of
 from common.diffusion import conditioning
 from common.diffusion.denoise import Plan, Predict, Result, denoise
 from common.diffusion.predict import predict
@@ -46,10 +47,13 @@ class _Session:
     prefixes: tuple[tuple[int, ...], ...]
     """What David sees before the answer, for each of his passes: with the private text and, under
     contrast, without it."""
+    timing: Timing
     loop: Any = field(init=False)
     request: Predict = field(init=False)
     conditions: list[Bag | None] = field(init=False)
     """David's own last prediction of each pass."""
+    heard: dict[int, Tensor] = field(default_factory=dict)
+    """David's rows (block, V) for the steps of this block whose contribution is used yet."""
     result: Result | None = None
 
     def __post_init__(self) -> None:
@@ -67,6 +71,22 @@ class _Session:
             if own
             else self.request.condition,
         )
+
+    @property
+    def wants(self) -> bool:
+        """Whether David's contribution to this step is used."""
+        return self.timing.wanted(self.request.state.step)
+
+    def hear(self, rows: Tensor) -> None:
+        """Keep David's rows for this step, and of the others what is used yet."""
+        now = self.request.state.step
+        kept = {n: one for n, one in self.heard.items() if now and self.timing.awaited(n, now)}
+        self.heard = {**kept, now: rows}
+
+    @property
+    def rows(self) -> Tensor:
+        """David's rows that this step uses."""
+        return self.heard[self.timing.source(self.request.state.step)]
 
     def advance(self, logits: Tensor, voices: Sequence[Voice]) -> None:
         """One step on; the result is there after the last one."""
@@ -129,18 +149,23 @@ def _open(pair: Pair, question: Question, settings: SessionSettings, contrast: f
             f"expected prompt, context and answer to fit David's {room} positions, got {need}",
             remedy="Leave the record out, or lower --max-tokens",
         )
-    return _Session(plan, (private, public) if contrast and question.context else (private,))
+    prefixes = (private, public) if contrast and question.context else (private,)
+    return _Session(plan, prefixes, timing_of(settings))
 
 
 def _step(pair: Pair, live: Sequence[_Session], settings: SessionSettings, contrast: float) -> None:
     own = settings.self_conditioning is SelfConditioning.OWN
-    david = _david(pair, live, own, contrast) if settings.weight > 0 else None
+    helped = settings.weight > 0
+    if asked := [session for session in live if helped and session.wants]:
+        for session, rows in zip(asked, _david(pair, asked, own, contrast), strict=True):
+            session.hear(rows)
     # At weight 1 the scores hold nothing of Goliath: any finite logits do in his place.
-    alone = david is not None and settings.weight == 1
-    core = david if alone else predict(pair.goliath, [session.request for session in live])
-    assert core is not None
+    if settings.weight == 1:
+        core = torch.stack([session.rows for session in live])
+    else:
+        core = predict(pair.goliath, [session.request for session in live])
     for row, session in enumerate(live):
-        voices = [] if david is None else [_voice(david[row], session.request, settings)]
+        voices = [_voice(session.rows, session.request, settings)] if helped else []
         session.advance(core[row : row + 1], voices)
 
 

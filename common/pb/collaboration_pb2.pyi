@@ -148,8 +148,18 @@ class SimplexProcess(_message.Message):
     extremes_rows: int
     def __init__(self, k: _Optional[float] = ..., schedule: _Optional[str] = ..., noise_form: _Optional[_Union[NoiseForm, str]] = ..., extremes_draws: _Optional[int] = ..., extremes_rows: _Optional[int] = ...) -> None: ...
 
+class Every(_message.Message):
+    __slots__ = ("first", "period", "last")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    period: int
+    last: int
+    def __init__(self, first: _Optional[int] = ..., period: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
+
 class Settings(_message.Message):
-    __slots__ = ("block_length", "steps", "max_tokens", "temperature", "min_p", "seed", "weight", "late_rule", "codec", "self_conditioning", "budget_ms", "projection", "halt_patience", "halt_margin", "ramp", "certify")
+    __slots__ = ("block_length", "steps", "max_tokens", "temperature", "min_p", "seed", "weight", "late_rule", "codec", "self_conditioning", "budget_ms", "projection", "halt_patience", "halt_margin", "ramp", "certify", "lag", "every")
     BLOCK_LENGTH_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -166,6 +176,8 @@ class Settings(_message.Message):
     HALT_MARGIN_FIELD_NUMBER: _ClassVar[int]
     RAMP_FIELD_NUMBER: _ClassVar[int]
     CERTIFY_FIELD_NUMBER: _ClassVar[int]
+    LAG_FIELD_NUMBER: _ClassVar[int]
+    EVERY_FIELD_NUMBER: _ClassVar[int]
     block_length: int
     steps: int
     max_tokens: int
@@ -182,7 +194,9 @@ class Settings(_message.Message):
     halt_margin: float
     ramp: float
     certify: bool
-    def __init__(self, block_length: _Optional[int] = ..., steps: _Optional[int] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., min_p: _Optional[float] = ..., seed: _Optional[int] = ..., weight: _Optional[float] = ..., late_rule: _Optional[_Union[LateRule, str]] = ..., codec: _Optional[_Union[Codec, str]] = ..., self_conditioning: _Optional[_Union[SelfConditioning, str]] = ..., budget_ms: _Optional[int] = ..., projection: _Optional[_Union[Projection, str]] = ..., halt_patience: _Optional[int] = ..., halt_margin: _Optional[float] = ..., ramp: _Optional[float] = ..., certify: bool = ...) -> None: ...
+    lag: int
+    every: Every
+    def __init__(self, block_length: _Optional[int] = ..., steps: _Optional[int] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., min_p: _Optional[float] = ..., seed: _Optional[int] = ..., weight: _Optional[float] = ..., late_rule: _Optional[_Union[LateRule, str]] = ..., codec: _Optional[_Union[Codec, str]] = ..., self_conditioning: _Optional[_Union[SelfConditioning, str]] = ..., budget_ms: _Optional[int] = ..., projection: _Optional[_Union[Projection, str]] = ..., halt_patience: _Optional[int] = ..., halt_margin: _Optional[float] = ..., ramp: _Optional[float] = ..., certify: bool = ..., lag: _Optional[int] = ..., every: _Optional[_Union[Every, _Mapping]] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_message_bytes", "max_prompt_bytes", "max_block_length", "max_steps", "max_tokens", "max_weight", "max_entries", "max_budget_ms", "max_ask_ids_per_position", "max_ask_ids")

@@ -61,8 +61,10 @@ class CollaborationServiceServicer(object):
 
     def Collaborate(self, request_iterator, context):
         """One session. The client sends Open, the server Opened; then each Step is answered by a
-        Contribution, until Completed or Failed. One step is in flight at a time. Ending the stream
-        without Finish or Cancel is a lost connection, not a wish: the session may be resumed.
+        Contribution, until Completed or Failed. One step is in flight at a time. With Settings.lag up to
+        so many further Steps come before the contribution to one is needed, and with Settings.every not
+        every Step is answered. Ending the stream without Finish or Cancel is a lost connection, not a
+        wish: the session may be resumed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

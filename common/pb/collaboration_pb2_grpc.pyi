@@ -103,8 +103,10 @@ class CollaborationServiceStub(typing.Generic[_CollaborationServiceGetServerInfo
 
     Collaborate: _CollaborationServiceCollaborateType
     """One session. The client sends Open, the server Opened; then each Step is answered by a
-    Contribution, until Completed or Failed. One step is in flight at a time. Ending the stream
-    without Finish or Cancel is a lost connection, not a wish: the session may be resumed.
+    Contribution, until Completed or Failed. One step is in flight at a time. With Settings.lag up to
+    so many further Steps come before the contribution to one is needed, and with Settings.every not
+    every Step is answered. Ending the stream without Finish or Cancel is a lost connection, not a
+    wish: the session may be resumed.
     """
 
 CollaborationServiceAsyncStub: typing_extensions.TypeAlias = CollaborationServiceStub[
@@ -138,8 +140,10 @@ class CollaborationServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[common.pb.collaboration_pb2.CollaborateResponse], collections.abc.AsyncIterator[common.pb.collaboration_pb2.CollaborateResponse]]:
         """One session. The client sends Open, the server Opened; then each Step is answered by a
-        Contribution, until Completed or Failed. One step is in flight at a time. Ending the stream
-        without Finish or Cancel is a lost connection, not a wish: the session may be resumed.
+        Contribution, until Completed or Failed. One step is in flight at a time. With Settings.lag up to
+        so many further Steps come before the contribution to one is needed, and with Settings.every not
+        every Step is answered. Ending the stream without Finish or Cancel is a lost connection, not a
+        wish: the session may be resumed.
         """
 
 def add_CollaborationServiceServicer_to_server(servicer: CollaborationServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

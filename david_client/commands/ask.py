@@ -82,6 +82,8 @@ def ask(
         float | None, typer.Option(help="How hard the guide pushes, 0 to 2000 (default: 500).")
     ] = None,
     seed: o.Seed = None,
+    lag: o.Lag = None,
+    every: o.Every = None,
     late: Annotated[
         str | None, typer.Option(help="When David is late: wait, solo or fail (default: wait).")
     ] = None,
@@ -130,6 +132,8 @@ def ask(
         "label": label,
         "strength": strength,
         "seed": seed,
+        "lag": lag,
+        "every": every,
         "late": late,
         "codec": codec,
         "certify": certify or None,

@@ -29,6 +29,8 @@ def chat(
     max_tokens: o.MaxTokens = None,
     temperature: o.Temperature = None,
     seed: o.Seed = None,
+    lag: o.Lag = None,
+    every: o.Every = None,
     memory: Annotated[
         int | None,
         typer.Option(help="Earlier turns that are sent along with a question (default: 0 turns)."),
@@ -59,6 +61,8 @@ def chat(
         "max_tokens": max_tokens,
         "temperature": temperature,
         "seed": seed,
+        "lag": lag,
+        "every": every,
         "memory": memory,
         "history": False if no_history else None,
         "device": device,

@@ -14,9 +14,11 @@ __all__ = [
     "Contrast",
     "Device",
     "Dtype",
+    "Every",
     "Goliath",
     "Insecure",
     "Json",
+    "Lag",
     "LogFormat",
     "MaxTokens",
     "Model",
@@ -79,4 +81,19 @@ Temperature = Annotated[
 ]
 Seed = Annotated[
     int | None, typer.Option("--seed", help="Seed of all noise (default: drawn, and told).")
+]
+Lag = Annotated[
+    int | None,
+    typer.Option(
+        "--lag", help="Steps that David may lag behind, so that both compute at once (default: 0)."
+    ),
+]
+Every = Annotated[
+    str | None,
+    typer.Option(
+        "--every",
+        metavar="FIRST:PERIOD:LAST",
+        help="David computes at the first steps, at multiples of the period and at the last ones "
+        "(default: at all).",
+    ),
 ]
