@@ -14,7 +14,7 @@ LOWEST = -30000.0
 
 LEAST_ENTRIES = 16
 """Entries that every row sends in the codec topk, however sure it is."""
-MOST_ENTRIES = 160
+MOST_ENTRIES = 176
 """Entries that no row exceeds in the codec topk, however flat it is."""
 CORE_LEAD = 12.0
 """By how many logits the large model may prefer an id that was left out to the best one sent,
@@ -26,8 +26,8 @@ def reach_of(*, temperature: float, min_p: float, weight: float) -> float:
     """How far below its best entry a row is sent, in logits.
 
     An entry below this reach is of no candidate, unless the large model prefers its id to the best
-    one by more than `CORE_LEAD`. What a row then sends follows from the row and the agreed terms
-    alone.
+    one by more than `CORE_LEAD`, or the best one must not appear. What a row then sends follows
+    from the row and the agreed terms alone.
 
     Args:
         temperature: T of the session; 0 is greedy.
