@@ -324,6 +324,7 @@ def david(model, *, codec=Codec.TOPK, entries=2, kind=SelfConditioning.OWN, cont
         voicing=Voicing(codec=codec, entries=entries, certify=codec is Codec.TOPK),
         self_conditioning=kind,
         answer_length=2 * BLOCK,
+        temperature=1.0,
     )
 
 

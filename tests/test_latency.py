@@ -223,7 +223,7 @@ async def test_both_sides_compute_at_the_same_time(
             meetings[request.state.step - lag].wait()
         return predict(model, requests)
 
-    asked = question(steps=steps, max_tokens=32, lag=lag)
+    asked = question(steps=steps, max_tokens=32, lag=lag, temperature=1.5)
     expected = embedded(asked).tokens
     monkeypatch.setattr(Contributor, "contribute", contribute)
     monkeypatch.setattr("tests.serving.predict", served_predict)

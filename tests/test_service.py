@@ -96,7 +96,7 @@ WAYS: dict[str, dict[str, Any]] = {
 HALTS: dict[str, dict[str, Any]] = {
     "patience": {"halt_patience": 2},
     "margin": {"halt_patience": 1, "halt_margin": 0.01},
-    "all": WAYS["all"] | {"halt_patience": 3, "temperature": 0.1},
+    "all": WAYS["all"] | {"halt_patience": 3, "temperature": 0.3, "ramp": 0.0},
 }
 
 
