@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from common.collaboration.contribution import entries_at
 from common.collaboration.contributor import Contributor, Voicing
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.terms import FinishReason
@@ -143,6 +144,8 @@ class Reply:
     """The answer and the suffix."""
     decided: tuple[int, ...] = ()
     """Values of `Decider`: who decided the tokens of the last block; empty where nobody knows."""
+    entries: Mapping[int, int] = field(default_factory=dict)
+    """David's rows, by the number of their entries; empty when he took no part."""
 
     def record(self) -> dict[str, Any]:
         """The reply as a JSON object."""
@@ -175,7 +178,18 @@ class Reply:
             },
             "codec": self.settings.codec.value,
             "late_rule": self.settings.late_rule.value,
+            "entries": self._entries(),
             "guide": None if self.guide is None else asdict(self.guide),
             "goliath": self.goliath,
             "david": self.david,
+        }
+
+    def _entries(self) -> dict[str, Any] | None:
+        if not self.entries:
+            return None
+        rows = {str(entries): count for entries, count in sorted(self.entries.items())}
+        return {
+            "p50": entries_at(self.entries, 0.5),
+            "p99": entries_at(self.entries, 0.99),
+            "rows": rows,
         }

@@ -61,9 +61,9 @@ def ask_embedded(
     plan = plan_for(
         config_of(model), vocabulary, settings, prompt=question.prompt, suffix=question.suffix
     )
+    contributor = question.contributor(david, settings) if settings.weight > 0 else None
     helpers = {}
-    if settings.weight > 0:
-        contributor = question.contributor(david, settings)
+    if contributor is not None:
         helpers[CONTRIBUTOR_ID] = LocalDavid(contributor, settings.weight)
 
     def show(request: Predict) -> None:
@@ -99,4 +99,5 @@ def ask_embedded(
         david_steps=result.steps if helpers else 0,
         decided=tuple(result.decided.tolist()),
         guide=None if guide is None else guide.choice,
+        entries={} if contributor is None else dict(contributor.entries),
     )

@@ -1,5 +1,6 @@
 """What a David returns for one step: rows of logits, dense or sparse."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,3 +31,18 @@ class Contribution:
     """(positions,) float16, at most the smallest sent value of the row; dense: empty."""
     log_mass: np.ndarray
     """(positions,) float32, logsumexp of the row after its maximum was subtracted."""
+
+
+def entries_at(rows: Mapping[int, int], share: float) -> int:
+    """The number of entries that this share of rows does not pass: 0.5 is their median.
+
+    Args:
+        rows: how many rows have how many entries; at least one.
+        share: in (0, 1].
+    """
+    wanted, seen = share * sum(rows.values()), 0
+    for entries in sorted(rows):
+        seen += rows[entries]
+        if seen >= wanted:
+            break
+    return entries

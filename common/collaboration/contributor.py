@@ -1,5 +1,6 @@
 """David's computation: a small model looks at each state, beside a text that nobody else sees."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +80,8 @@ class Contributor:
         self._finished: tuple[int, ...] = ()
         self._conditions: list[Bag | None] = [None] * len(self._prefixes)
         self._answered: tuple[int, int] | None = None
+        self.entries: Counter[int] = Counter()
+        """Rows given so far, by the number of their entries."""
 
     def contribute(
         self, state: SimplexState, finished: np.ndarray, signal: FusedSignal | None = None
@@ -100,13 +103,15 @@ class Contributor:
             self._conditions = [None] * len(self._prefixes)
         passes = [self._predict(state, i) for i in range(len(self._prefixes))]
         self._answered = (state.block, state.step)
-        return encode(
+        made = encode(
             self._combine(passes),
             block=state.block,
             step=state.step,
             codec=self._voicing.codec,
             entries=self._voicing.entries,
         )
+        self.entries.update(made.counts.tolist())
+        return made
 
     def _combine(self, passes: list[Tensor]) -> Tensor:
         """One row of logits for each position, from those with the context and without it."""
