@@ -344,7 +344,8 @@ def _unavailable(details: str, address: str) -> CollaborationError:
     if "http1" in text or "parsing http/2" in text:
         return _not_ours(address)
     connected = "socket closed" in text or "connection reset" in text
-    if "handshake" in text or (_REFUSED_BEFORE_HTTP2 in text and connected):
+    untrusted = "handshake" in text or "verification check" in text
+    if untrusted or (_REFUSED_BEFORE_HTTP2 in text and connected):
         return TlsError(
             f"{address} answers, but no trusted connection came about",
             remedy="Check that both sides use TLS or both --insecure, and that each certificate "

@@ -28,7 +28,7 @@ from common.transport import TlsFiles
 
 MODULES = {"goliath": "goliath_server.cli", "david": "david_client.cli"}
 """What runs each program; this side starts the other one, and never imports it."""
-_GRACE_S = 5.0
+_GRACE_S = 10.0
 """Longest time in which a program ends when it is told to."""
 _LINE_BYTES = 2**24
 """Longest line of a program's output."""
@@ -138,11 +138,12 @@ class Program:
         await asyncio.wait({self._listening})
         lines, mark = list(self._told), f"{self._name}: "
         at = max((i for i, line in enumerate(lines) if line.startswith(mark)), default=None)
-        told = f"{self._name} ended with exit code {code}"
-        if at is None:
-            return _ERRORS.get(code, InternalError)(told)
+        kind = _ERRORS.get(code, InternalError)
+        if at is None:  # nothing of its own: a usage that is refused, a library's last words
+            last = next((line for line in reversed(lines) if any(map(str.isalnum, line))), "")
+            return kind(f"{self._name} ended with exit code {code}: {last.strip('│ ')}")
         remedy = " ".join(line.strip() for line in lines[at + 1 :] if line.startswith("  "))
-        return _ERRORS.get(code, InternalError)(lines[at].removeprefix(mark), remedy=remedy)
+        return kind(lines[at].removeprefix(mark), remedy=remedy)
 
 
 @asynccontextmanager

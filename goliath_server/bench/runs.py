@@ -144,6 +144,8 @@ async def rig(terms: Terms) -> AsyncIterator[Rig]:
             check_security(address, tls=tls, insecure=tls is None)
         host, port = split_address(address)
         proxy = await stack.enter_async_context(Proxy(host, port))
+        if not await proxy.reaches():
+            raise _nobody(address)
         note("bench: waking David")
         place = _place(proxy.address, tls, host)
         david = await stack.enter_async_context(_david(terms, folder, place))
