@@ -130,7 +130,11 @@ def is_loopback(host: str) -> bool:
 
 
 def open_channel(
-    address: str, *, tls: TlsFiles | None = None, insecure: bool = False
+    address: str,
+    *,
+    tls: TlsFiles | None = None,
+    insecure: bool = False,
+    server_name: str = "",
 ) -> grpc.aio.Channel:
     """A channel to a server; nothing is sent yet.
 
@@ -138,16 +142,21 @@ def open_channel(
         address: HOST:PORT.
         tls: The files for mutual TLS.
         insecure: Plain text, on loopback only, instead of TLS.
+        server_name: The host that the server's certificate must name, where a tunnel or a proxy is
+            at the address; empty: the host of the address.
 
     Raises:
         UsageError: The choice of security does not fit the address, or a file cannot be used.
     """
-    _check_security(address, tls=tls, insecure=insecure)
+    check_security(address, tls=tls, insecure=insecure)
     if tls is None:
         return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
     certificate, key, authority = _read(tls, ssl.PROTOCOL_TLS_CLIENT)
     credentials = grpc.ssl_channel_credentials(authority, key, certificate)
-    return grpc.aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
+    options: list[tuple[str, int | str]] = [*_CHANNEL_OPTIONS]
+    if server_name:
+        options.append(("grpc.ssl_target_name_override", server_name))
+    return grpc.aio.secure_channel(address, credentials, options=options)
 
 
 def open_server(
@@ -171,7 +180,7 @@ def open_server(
         UsageError: The choice of security does not fit the address, a file cannot be used, or the
             port is taken.
     """
-    _check_security(address, tls=tls, insecure=insecure)
+    check_security(address, tls=tls, insecure=insecure)
     options = [*_SERVER_OPTIONS, ("grpc.max_concurrent_streams", max_streams)]
     server = grpc.aio.server(options=options, interceptors=list(interceptors))
     try:
@@ -189,7 +198,12 @@ def open_server(
         ) from error
 
 
-def _check_security(address: str, *, tls: TlsFiles | None, insecure: bool) -> None:
+def check_security(address: str, *, tls: TlsFiles | None, insecure: bool) -> None:
+    """Refuse what is not safe for an address: plain text off loopback, or unasked.
+
+    Raises:
+        UsageError: It is so, or both kinds of security were given.
+    """
     host, _ = split_address(address)
     if tls is not None and insecure:
         raise UsageError("TLS files and --insecure were both given", remedy="Leave one of them out")
@@ -330,7 +344,8 @@ def _unavailable(details: str, address: str) -> CollaborationError:
     if "http1" in text or "parsing http/2" in text:
         return _not_ours(address)
     connected = "socket closed" in text or "connection reset" in text
-    if "handshake" in text or (_REFUSED_BEFORE_HTTP2 in text and connected):
+    untrusted = "handshake" in text or "verification check" in text
+    if untrusted or (_REFUSED_BEFORE_HTTP2 in text and connected):
         return TlsError(
             f"{address} answers, but no trusted connection came about",
             remedy="Check that both sides use TLS or both --insecure, and that each certificate "

@@ -8,6 +8,7 @@ import numpy as np
 
 from common.collaboration.certify import Tally
 from common.collaboration.codec import MOST_ENTRIES, reach_of
+from common.collaboration.contribution import entries_at
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.timing import timing_of
 from common.diffusion.model import SimplexDiffusionLM
@@ -163,8 +164,12 @@ class Reply:
     certification: Tally = field(default_factory=Tally)
     """What is not certified, and what David was asked for it."""
 
+    entries: Mapping[int, int] = field(default_factory=dict)
+    """David's rows, by the number of their entries; empty when he took no part."""
+
     def record(self) -> dict[str, Any]:
         """The reply as a JSON object."""
+        positions = self.steps_run * self.settings.block_length
         return {
             "text": self.text,
             "tokens": list(self.tokens),
@@ -199,9 +204,21 @@ class Reply:
             "uncertified": self.certification.uncertified,
             "asks": self.certification.asks,
             "asked_ids": self.certification.asked_ids,
+            "certified_at_once": max(0, positions - self.certification.doubted),
             "lag": self.settings.lag,
             "every": None if self.settings.every is None else asdict(self.settings.every),
+            "entries": self._entries(),
             "guide": None if self.guide is None else asdict(self.guide),
             "goliath": self.goliath,
             "david": self.david,
+        }
+
+    def _entries(self) -> dict[str, Any] | None:
+        if not self.entries:
+            return None
+        rows = {str(entries): count for entries, count in sorted(self.entries.items())}
+        return {
+            "p50": entries_at(self.entries, 0.5),
+            "p99": entries_at(self.entries, 0.99),
+            "rows": rows,
         }

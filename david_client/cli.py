@@ -7,6 +7,7 @@ import typer
 from common import console
 from common.training.command import make_train
 from david_client.commands.ask import ask
+from david_client.commands.batch import batch
 from david_client.commands.chat import chat
 from david_client.commands.config import config
 from david_client.commands.doctor import doctor
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(ask)
+app.command()(batch)
 app.command()(chat)
 app.command("train")(make_train("david-recipes"))
 app.command("train-guide")(train_guide)

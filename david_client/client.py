@@ -114,6 +114,7 @@ async def ask(
         bytes_down=meter.down,
         decided=tuple(completed.decided.tolist()),
         certification=replace(session.tally, uncertified=completed.uncertified),
+        entries={} if contributor is None else dict(contributor.entries),
     )
 
 
@@ -131,7 +132,9 @@ def _counts(completed: Completed) -> dict[Outcome, int]:
 @asynccontextmanager
 async def _connected(place: Place) -> AsyncIterator[Any]:
     """The server's stub; failures of calls inside become errors of this project."""
-    async with open_channel(place.address, tls=place.tls, insecure=place.insecure) as channel:
+    async with open_channel(
+        place.address, tls=place.tls, insecure=place.insecure, server_name=place.server_name
+    ) as channel:
         try:
             yield rpc.CollaborationServiceStub(channel)
         except grpc.aio.AioRpcError as error:

@@ -14,7 +14,7 @@ from common.interrupt import run_interruptible
 from common.models import find, load
 from common.security import tls_files
 from common.vocabulary import Vocabulary
-from david_client.asking import David, Question, Reply
+from david_client.asking import David, OnDraft, Question, Reply
 from david_client.place import Place
 from david_client.settings import DavidSettings
 from david_client.texts import unknown_note
@@ -61,11 +61,20 @@ class Collaboration:
                 answers.
         """
         view.begin(question, self.david, title=title)
-        reply = self._ask(question, view, runner)
+        if isinstance(self.goliath, Place):
+            view.say(f"asking {self.goliath.address} ...")
+        reply = self.answer(question, view.show, runner=runner)
         view.finish(reply)
         return reply
 
-    def _ask(self, question: Question, view: View, runner: Runner | None) -> Reply:
+    def answer(
+        self, question: Question, on_draft: OnDraft, *, runner: Runner | None = None
+    ) -> Reply:
+        """Ask without a view; `on_draft` is called as each step begins.
+
+        Raises:
+            CollaborationError: as `ask`.
+        """
         if isinstance(self.goliath, Here):
             from david_client.embedded import ask_embedded
 
@@ -75,14 +84,13 @@ class Collaboration:
                 goliath=self.goliath.name,
                 model=self.goliath.model,
                 vocabulary=self.goliath.vocabulary,
-                on_draft=view.show,
+                on_draft=on_draft,
                 guide=self.goliath.guide,
             )
         from david_client.client import ask
 
-        view.say(f"asking {self.goliath.address} ...")
         asking = ask(
-            question, self.david, self.goliath, timeout_s=self.timeout_s, on_draft=view.show
+            question, self.david, self.goliath, timeout_s=self.timeout_s, on_draft=on_draft
         )
         return run_interruptible(asking, runner=runner)
 
@@ -173,7 +181,9 @@ def place_of(settings: DavidSettings) -> Place:
     tls = tls_files(
         settings.tls_cert, settings.tls_key, settings.server_ca, authority_option="--server-ca"
     )
-    return Place(settings.goliath, tls=tls, insecure=settings.insecure)
+    return Place(
+        settings.goliath, tls=tls, insecure=settings.insecure, server_name=settings.server_name
+    )
 
 
 def _device(settings: DavidSettings) -> str:

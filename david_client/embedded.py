@@ -65,9 +65,9 @@ def ask_embedded(
     plan = plan_for(
         config_of(model), vocabulary, settings, prompt=question.prompt, suffix=question.suffix
     )
+    contributor = question.contributor(david, settings) if settings.weight > 0 else None
     helpers = {}
-    if settings.weight > 0:
-        contributor = question.contributor(david, settings)
+    if contributor is not None:
         helpers[CONTRIBUTOR_ID] = LocalDavid(contributor, settings.weight)
 
     def show(request: Predict) -> None:
@@ -115,4 +115,5 @@ def ask_embedded(
         decided=tuple(result.decided.tolist()),
         guide=None if guide is None else guide.choice,
         certification=tally,
+        entries={} if contributor is None else dict(contributor.entries),
     )

@@ -20,6 +20,8 @@ class Place:
     """HOST:PORT."""
     tls: TlsFiles | None = None
     insecure: bool = False
+    server_name: str = ""
+    """The host that the server's certificate must name; empty: that of the address."""
 
 
 @dataclass(slots=True)

@@ -36,6 +36,8 @@ class DavidSettings(ProgramSettings):
     """Its private key, PEM."""
     server_ca: Path | None = None
     """The authority that signs servers, PEM."""
+    server_name: str = ""
+    """The host that the server's certificate must name; empty: that of the address."""
     model: str = DEFAULT_DAVID
     """Folder or name of the small model."""
     weight: float | None = Field(None, ge=0, le=1)

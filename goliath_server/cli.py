@@ -6,6 +6,7 @@ import typer
 
 from common import console
 from common.training.command import make_train
+from goliath_server.commands.bench import bench
 from goliath_server.commands.config import config
 from goliath_server.commands.doctor import doctor
 from goliath_server.commands.evaluate import evaluate
@@ -26,6 +27,7 @@ app.command()(serve)
 app.command("train")(make_train("goliath-mini"))
 app.command()(evaluate)
 app.command()(quality)
+app.command()(bench)
 app.command()(models)
 app.command()(config)
 app.command()(doctor)

@@ -105,6 +105,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TlsFiles
 
     return {
         "server": files("server", ours, ours, "localhost", "127.0.0.1"),
+        "elsewhere": files("elsewhere", ours, ours, "goliath.example"),
         "client": files("client", ours, ours, "david.example"),
         "stranger": files("stranger", foreign, ours, "david.example"),
         "wary": files("wary", ours, foreign, "david.example"),
@@ -187,6 +188,17 @@ async def test_no_certificate_is_refused(serve: Any, certificates: dict[str, Tls
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await rpc.CollaborationServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest())
     assert type(await error_from_rpc(caught.value, address=address)) is TlsError
+
+
+async def test_a_server_behind_a_tunnel_goes_by_its_own_name(
+    serve: Any, certificates: dict[str, TlsFiles]
+) -> None:
+    address = f"127.0.0.1:{await serve(tls=certificates['elsewhere'])}"
+    assert type(await ask(address, tls=certificates["client"])) is TlsError
+    named = {"tls": certificates["client"], "server_name": "goliath.example"}
+    assert isinstance(await ask(address, **named), pb.GetServerInfoResponse)
+    other = named | {"server_name": "localhost"}
+    assert type(await ask(address, **other)) is TlsError
 
 
 async def test_tls_towards_a_plain_server(serve: Any, certificates: dict[str, TlsFiles]) -> None:

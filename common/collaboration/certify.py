@@ -45,11 +45,19 @@ class Tally:
     """Asks to a David."""
     asked_ids: int = 0
     """Ids in them."""
+    asked_positions: int = 0
+    """Positions in them."""
+
+    @property
+    def doubted(self) -> int:
+        """Most positions that were not certified at once: those asked about, and those left."""
+        return self.asked_positions + self.uncertified
 
     def count(self, ask: Ask) -> None:
         """Count an ask."""
         self.asks += 1
         self.asked_ids += len(ask.ids)
+        self.asked_positions += len(ask.positions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

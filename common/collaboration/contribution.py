@@ -1,5 +1,6 @@
 """What a David returns for one step: rows of logits, dense or sparse, and more when asked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -54,3 +55,18 @@ class Answer:
     step: int
     values: np.ndarray
     """(ids asked for,) float16, in the order of the `Ask`."""
+
+
+def entries_at(rows: Mapping[int, int], share: float) -> int:
+    """The number of entries that this share of rows does not pass: 0.5 is their median.
+
+    Args:
+        rows: how many rows have how many entries; at least one.
+        share: in (0, 1].
+    """
+    wanted, seen = share * sum(rows.values()), 0
+    for entries in sorted(rows):
+        seen += rows[entries]
+        if seen >= wanted:
+            break
+    return entries

@@ -1,6 +1,7 @@
 """David's computation: a small model looks at each state, beside a text that nobody else sees."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,6 +103,8 @@ class Contributor:
         self._conditions: list[Bag | None] = [None] * len(self._prefixes)
         self._answered: tuple[int, int] | None = None
         self._rows: Tensor | None = None
+        self.entries: Counter[int] = Counter()
+        """Rows given so far, by the number of their entries."""
 
     def contribute(
         self, state: SimplexState, finished: np.ndarray, signal: FusedSignal | None = None
@@ -125,7 +128,7 @@ class Contributor:
         self._answered = (state.block, state.step)
         rows = self._combine(passes)
         self._rows = rows if self._voicing.certify else None
-        return encode(
+        made = encode(
             rows,
             block=state.block,
             step=state.step,
@@ -133,6 +136,8 @@ class Contributor:
             entries=self._voicing.entries,
             reach=self._voicing.reach,
         )
+        self.entries.update(made.counts.tolist())
+        return made
 
     def answer(self, ask: Ask) -> Answer:
         """What the last contribution left out of the ids that are asked for, in their range.

@@ -26,6 +26,7 @@ def ask(
     tls_cert: o.TlsCert = None,
     tls_key: o.TlsKey = None,
     server_ca: o.ServerCa = None,
+    server_name: o.ServerName = None,
     model: o.Model = None,
     context: o.Context = None,
     suffix: Annotated[
@@ -116,6 +117,7 @@ def ask(
         "tls_cert": tls_cert,
         "tls_key": tls_key,
         "server_ca": server_ca,
+        "server_name": server_name,
         "model": model,
         "weight": weight,
         "contrast": contrast,

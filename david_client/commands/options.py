@@ -24,6 +24,7 @@ __all__ = [
     "Model",
     "Seed",
     "ServerCa",
+    "ServerName",
     "Steps",
     "Temperature",
     "Threads",
@@ -46,6 +47,14 @@ TlsKey = Annotated[
 ServerCa = Annotated[
     Path | None,
     typer.Option("--server-ca", help="The authority that signs servers, PEM (default: none)."),
+]
+ServerName = Annotated[
+    str | None,
+    typer.Option(
+        "--server-name",
+        help="Host that the server's certificate must name, behind a tunnel (default: the "
+        "address's).",
+    ),
 ]
 Model = Annotated[
     str | None,

@@ -1,0 +1,175 @@
+"""Many questions, one after another: each a line of JSON, with settings of its own."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from common.errors import BadDataError, CollaborationError, SessionCancelledError
+from david_client.asking import Draft, Question, Reply
+from david_client.chat.pipe import Pipe
+from david_client.conversation import Collaboration, question_of
+from david_client.settings import DavidSettings
+
+TEXTS = ("prompt", "context", "suffix")
+FIXED = frozenset(
+    {
+        *("goliath", "goliath_model", "model", "guide", "label", "strength"),
+        *("insecure", "tls_cert", "tls_key", "server_ca", "server_name", "timeout"),
+        *("memory", "history", "device", "dtype", "threads", "log_format"),
+    }
+)
+"""Settings that no line can change: who takes part, and where. All others are a question's own."""
+
+
+def parse_line(line: str, settings: DavidSettings) -> Question:
+    """The question of a line, with the settings that hold for it.
+
+    Args:
+        line: a JSON object with a `prompt`, if wanted a `context` (text, private) and a `suffix`,
+            and settings by their names in david.toml.
+        settings: what holds where the line says nothing.
+
+    Raises:
+        BadDataError: it is no such object, or a setting is none or out of range.
+    """
+    record = _object(line)
+    texts = {name: record.pop(name, "") for name in TEXTS}
+    wrong = [name for name, text in texts.items() if not _is_text(text)]
+    if wrong or not texts["prompt"].strip():
+        name = wrong[0] if wrong else "prompt"
+        raise BadDataError(
+            f"expected a text as {name}, got {str(texts[name])[:80]!r}",
+            remedy='A line looks like: {"prompt": "How do I make pea soup?", "steps": 16}',
+        )
+    own = _changed(settings, record)
+    return question_of(own, texts["prompt"], texts["context"], suffix=texts["suffix"])
+
+
+def _is_text(value: object) -> bool:
+    # JSON can write halves of a character, which no encoding of text has.
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadDataError(
+            f"expected a JSON object, got {line.strip()[:80]!r}",
+            remedy="Give one JSON object a line",
+        ) from error
+    if not isinstance(record, dict):
+        raise BadDataError(
+            f"expected a JSON object, got {line.strip()[:80]!r}",
+            remedy="Give one JSON object a line",
+        )
+    return record
+
+
+def _changed(settings: DavidSettings, changes: Mapping[str, Any]) -> DavidSettings:
+    free = [name for name in DavidSettings.model_fields if name not in FIXED]
+    foreign = sorted(set(changes) - set(free))
+    if foreign:
+        raise BadDataError(
+            f"expected settings of a question, got {foreign[0]!r}",
+            remedy=f"A line may have {', '.join((*TEXTS, *free))}",
+        )
+    try:
+        return DavidSettings(**{**settings.model_dump(), **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "values"
+        raise BadDataError(
+            f"{name}: {first['msg']}, got {str(first['input'])[:100]!r}",
+            remedy="Look at the option of that name in david ask --help",
+        ) from error
+
+
+@dataclass(slots=True)
+class Moments:
+    """When an answer was where, in seconds of this machine's monotonic clock: other processes here
+    read the same one, and can tell what of their own fell between.
+    """
+
+    now: Callable[[], float]
+    asked: float = field(init=False)
+    """Before the first byte to a server."""
+    first_state: float | None = None
+    """When the first state was there: connection and terms are settled, David begins."""
+    last_state: float | None = None
+    """When the last state was there."""
+
+    def __post_init__(self) -> None:
+        """Begin."""
+        self.asked = self.now()
+
+    def see(self, _: Draft) -> None:
+        """A state is there."""
+        self.last_state = self.now()
+        if self.first_state is None:
+            self.first_state = self.last_state
+
+    def record(self) -> dict[str, float | None]:
+        """The moments as a JSON object, with that of the answer, which is now."""
+        return {
+            "asked": self.asked,
+            "first_state": self.first_state,
+            "last_state": self.last_state,
+            "answered": self.now(),
+        }
+
+
+def ask_all(
+    pair: Collaboration,
+    lines: Pipe,
+    settings: DavidSettings,
+    *,
+    now: Callable[[], float] = time.monotonic,
+) -> Iterator[tuple[Reply, dict[str, Any]]]:
+    """Ask line by line; each answer is there before the next line is read.
+
+    Args:
+        pair: who answers.
+        lines: where the questions come from; blank lines are passed over.
+        settings: what holds where a line says nothing.
+        now: a clock in seconds.
+
+    Yields:
+        The reply, and its JSON object: what `david ask --json` prints, the number of the line, the
+        size of the vocabulary, and the moments.
+
+    Raises:
+        CollaborationError: the first line that fails ends it, and the message has its number.
+    """
+    number = 0
+    with asyncio.Runner() as runner:
+        while True:
+            number += 1
+            try:
+                line = lines.read()
+                if line is None:
+                    return
+                if not line.strip():
+                    continue
+                question = parse_line(line, settings)
+                moments = Moments(now)
+                reply = pair.answer(question, moments.see, runner=runner)
+            except SessionCancelledError:
+                raise
+            except CollaborationError as error:
+                told = f"line {number}: {error.message}"
+                raise type(error)(told, remedy=error.remedy) from error
+            yield (
+                reply,
+                reply.record()
+                | {
+                    "line": number,
+                    "vocabulary_size": pair.david.vocabulary.size,
+                    "moments": moments.record(),
+                },
+            )

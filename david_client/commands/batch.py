@@ -1,0 +1,115 @@
+"""`david batch`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from david_client.commands import options as o
+
+if TYPE_CHECKING:
+    from david_client.asking import Reply
+    from david_client.chat.pipe import Pipe
+
+
+def batch(
+    file: Annotated[
+        str,
+        typer.Argument(
+            help='Questions, a line each: {"prompt": ...}, with "context", "suffix" and settings '
+            "such as steps as wanted; - reads standard input."
+        ),
+    ],
+    goliath: o.Goliath = None,
+    insecure: o.Insecure = None,
+    tls_cert: o.TlsCert = None,
+    tls_key: o.TlsKey = None,
+    server_ca: o.ServerCa = None,
+    server_name: o.ServerName = None,
+    model: o.Model = None,
+    weight: o.Weight = None,
+    steps: o.Steps = None,
+    max_tokens: o.MaxTokens = None,
+    temperature: o.Temperature = None,
+    seed: o.Seed = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    threads: o.Threads = None,
+    config: o.Config = None,
+    log_format: o.LogFormat = None,
+    json: o.Json = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Ask every line of a file; the models are loaded once. The first line that fails ends it."""
+    given = {
+        "goliath": goliath,
+        "insecure": insecure,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "server_ca": server_ca,
+        "server_name": server_name,
+        "model": model,
+        "weight": weight,
+        "steps": steps,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "seed": seed,
+        "device": device,
+        "dtype": dtype,
+        "threads": threads,
+        "log_format": log_format,
+    }
+    from common.config import load
+    from common.console import print_json, print_text
+    from common.interrupt import interruptible
+    from common.logs import start_log
+    from david_client.settings import DavidSettings
+
+    with interruptible():
+        settings = load(DavidSettings, program="david", given=given, file=config)
+        start_log(form=settings.log_format, verbose=verbose)
+        with _lines(file) as lines:
+            from david_client.batch import ask_all
+            from david_client.conversation import collaborate
+
+            for reply, record in ask_all(collaborate(settings), lines, settings):
+                if json:
+                    print_json(record)
+                else:
+                    print_text(reply.text)
+                _check_finished(reply)
+
+
+@contextmanager
+def _lines(file: str) -> "Iterator[Pipe]":
+    from common.errors import BadFileError
+    from david_client.chat.pipe import Pipe
+
+    with ExitStack() as stack:
+        try:
+            source = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
+        except OSError as error:
+            raise BadFileError(
+                f"cannot read {file}: {error.strerror}", remedy="Give the path of a JSON Lines file"
+            ) from error
+        yield Pipe(source)
+
+
+def _check_finished(reply: "Reply") -> None:
+    """Refuse to go on with a server that is shutting down.
+
+    Raises:
+        DrainingError: it is so, and the answer is unfinished.
+    """
+    from common.diffusion.terms import FinishReason
+    from common.errors import DrainingError
+
+    if reply.finish_reason is FinishReason.DRAINING:
+        raise DrainingError(
+            f"the server is shutting down: the last answer is unfinished after {reply.steps_run} "
+            "steps",
+            remedy="Ask the rest again later, or ask another server",
+        )

@@ -1,0 +1,628 @@
+"""`goliath bench`: the proxy counts and delays rightly, figures mean what they say, and programs
+that it starts end with it.
+"""
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from common.collaboration.contribution import Codec, entries_at
+from common.collaboration.plan import plan_for
+from common.collaboration.timing import Every
+from common.diffusion import conditioning
+from common.diffusion.denoise import Predict
+from common.diffusion.predict import predict
+from common.diffusion.terms import SelfConditioning
+from common.errors import (
+    BadDataError,
+    ExitCode,
+    InternalError,
+    NotPermittedError,
+    UnreachableError,
+    UsageError,
+)
+from common.evaluation.generation import question_seed
+from common.evaluation.pair import Pair, Question
+from common.evaluation.path import _state, path_loss
+from common.fit import default_settings
+from goliath_server.bench.figures import (
+    LATENCY_MODES,
+    WIRE_MODES,
+    Answer,
+    LatencyMode,
+    WireMode,
+    latency_row,
+    wire_row,
+)
+from goliath_server.bench.processes import Program, make_certificates
+from goliath_server.bench.proxy import Bytes, Chunk, Proxy, carry, total
+from tests.tiny import save_tiny, tiny_model, tiny_vocabulary
+
+# --- the proxy ---
+
+
+class Clock:
+    """Time that passes only when all that run have gone to sleep."""
+
+    def __init__(self):
+        self.time = 0.0
+        self._sleepers = []
+        self._count = itertools.count()
+
+    def now(self):
+        return self.time
+
+    async def sleep(self, seconds):
+        woken = asyncio.Event()
+        heapq.heappush(self._sleepers, (self.time + seconds, next(self._count), woken))
+        await woken.wait()
+
+    async def run(self, work):
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            for _ in range(20):
+                await asyncio.sleep(0)
+            if self._sleepers and not task.done():
+                self.time, _, woken = heapq.heappop(self._sleepers)
+                woken.set()
+        return task.result()
+
+
+async def carried(clock, arrivals, delay_s, *, write_s=0.0):
+    """(moment, bytes) of all that is written, from (moment, bytes) of all that comes in."""
+    coming, written, counted = iter(arrivals), [], []
+
+    async def read():
+        moment, data = next(coming, (clock.time, b""))
+        await clock.sleep(moment - clock.time)
+        return data
+
+    async def write(data):
+        written.append((clock.time, data))
+        await clock.sleep(write_s)
+
+    await clock.run(
+        carry(
+            read,
+            write,
+            counted.append,
+            delay_s=lambda: delay_s(clock.time),
+            now=clock.now,
+            sleep=clock.sleep,
+        )
+    )
+    assert b"".join(counted) == b"".join(data for _, data in arrivals)
+    return written
+
+
+async def test_what_comes_in_goes_out_after_its_delay():
+    arrivals = [(0.0, b"a"), (1.0, b"bc"), (1.5, b"d")]
+    written = await carried(Clock(), arrivals, lambda _: 5.0)
+    assert written == [(5.0, b"a"), (6.0, b"bc"), (6.5, b"d"), (6.5, b"")]
+
+
+async def test_nothing_overtakes_when_the_delay_falls():
+    arrivals = [(0.0, b"a"), (1.0, b"b"), (2.0, b"c")]
+    written = await carried(Clock(), arrivals, lambda now: 5.0 if now < 1 else 0.0)
+    assert written == [(5.0, b"a"), (5.0, b"b"), (5.0, b"c"), (5.0, b"")]
+
+
+async def test_a_slow_reader_does_not_hold_back_what_comes_in():
+    clock = Clock()
+    written = await carried(clock, [(0.0, b"a"), (0.0, b"b")], lambda _: 1.0, write_s=3.0)
+    assert [moment for moment, _ in written] == [1.0, 4.0, 7.0]
+
+
+@contextlib.asynccontextmanager
+async def echoing(times=1):
+    """A server that sends back all that it gets, so many times; its port."""
+
+    async def answer(reader, writer):
+        while data := await reader.read(1000):
+            writer.write(data * times)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def talk(address, data, back):
+    """Send, get so many bytes back, leave; seconds from the first to the last."""
+    reader, writer = await asyncio.open_connection(*address.split(":"))
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    writer.write(data)
+    got = await reader.readexactly(back)
+    took = loop.time() - begin
+    writer.close()
+    return got, took
+
+
+async def test_bytes_of_each_way_are_counted_exactly():
+    async with echoing(times=3) as port, Proxy("127.0.0.1", port) as proxy:
+        for size in (1, 200_001):
+            got, _ = await talk(proxy.address, b"x" * size, 3 * size)
+            assert got == b"x" * 3 * size
+            chunks = await proxy.settled()
+            assert total(chunks) == Bytes(size, 3 * size)
+        assert await proxy.settled() == []
+        assert len(proxy.connects) == 2
+        assert not proxy.nobody
+
+
+async def test_a_delay_is_half_a_round_trip_each_way():
+    async with echoing() as port, Proxy("127.0.0.1", port) as proxy:
+        _, near = await talk(proxy.address, b"x", 1)
+        proxy.delay_s = 0.1
+        _, far = await talk(proxy.address, b"x", 1)
+        assert near < 0.1
+        assert 0.2 <= far < 0.2 + 0.1
+        assert total(await proxy.settled()) == Bytes(2, 2)
+
+
+async def test_a_client_that_does_not_hang_up_is_hung_up_on(monkeypatch):
+    monkeypatch.setattr("goliath_server.bench.proxy._LEAVE_S", 0.05)
+    async with echoing() as port, Proxy("127.0.0.1", port) as proxy:
+        reader, writer = await asyncio.open_connection(*proxy.address.split(":"))
+        writer.write(b"abc")
+        assert await reader.readexactly(3) == b"abc"
+        assert total(await proxy.settled()) == Bytes(3, 3)
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_proxy_before_nobody_hangs_up_and_tells():
+    async with echoing() as port:
+        pass
+    async with Proxy("127.0.0.1", port) as proxy:
+        assert not await proxy.reaches()
+        reader, writer = await asyncio.open_connection(*proxy.address.split(":"))
+        assert await reader.read() == b""
+        writer.close()
+        assert await proxy.settled() == []
+        assert proxy.nobody
+
+
+def test_a_moment_parts_the_bytes():
+    chunks = [Chunk(1.0, up=5), Chunk(2.0, down=7), Chunk(3.0, up=11)]
+    assert total(chunks) == Bytes(16, 7)
+    assert total(chunks, until=2.0) == Bytes(5, 7)
+
+
+# --- figures ---
+
+
+def reply(tokens=(1, 2, 3), *, first=10.0, last=13.0, seconds=2.0, **more):
+    return {
+        "tokens": list(tokens),
+        "steps": 4,
+        "steps_run": 4,
+        "block_length": 16,
+        "vocabulary_size": 100,
+        "seconds": seconds,
+        "moments": {"first_state": first, "last_state": last},
+        "entries": {"rows": {"64": 60, "10": 4}},
+        **more,
+    }
+
+
+CHUNKS = [Chunk(9.0, up=100), Chunk(9.5, down=50), Chunk(11.0, up=400), Chunk(12.0, down=80)]
+
+
+def test_the_figures_of_a_row_of_bytes():
+    mode = WireMode("topk", "sample", 0.7, {"codec": "topk"})
+    answers = [Answer(reply(), CHUNKS), Answer(reply((1, 2)), CHUNKS)]
+    row = wire_row(mode, answers, [reply(seconds=1.0), reply((1, 9, 3), seconds=1.0)])
+    # 2 answers of 4 steps of 16 x 100 numbers
+    assert row["down_ratio"] == 2 * 4 * 16 * 100 * 2 / 260
+    assert row["up_ratio_fp32"] == 2 * 4 * 16 * 100 * 4 / 1000
+    assert (row["down_bytes"], row["up_bytes"]) == (130, 500)
+    assert (row["opening_down_bytes"], row["opening_up_bytes"]) == (50, 100)
+    assert (row["down_bytes_per_step"], row["up_bytes_per_step"]) == (20, 100)
+    assert (row["entries_p50"], row["entries_p99"]) == (64, 64)
+    assert (row["tokens_identical"], row["tokens_total"]) == (4, 6)
+    assert row["wall_ratio"] == 2.0
+    assert row["certified_share"] is row["asks_per_step"] is row["uncertified"] is None
+
+
+def test_what_replies_tell_of_certainty_is_summed():
+    certain = {"certified_at_once": 60, "asks": 2, "uncertified": 1}
+    row = wire_row(WIRE_MODES[0], [Answer(reply(**certain), CHUNKS)] * 2, None)
+    assert row["certified_share"] == 60 / 64
+    assert row["asks_per_step"] == 0.5
+    assert row["uncertified"] == 2
+    assert row["tokens_identical"] is row["wall_ratio"] is None
+    assert row["tokens_total"] == 6
+
+
+def test_without_david_there_are_no_entries():
+    row = wire_row(WIRE_MODES[0], [Answer(reply(entries=None), CHUNKS)], None)
+    assert row["entries_p50"] is row["entries_p99"] is None
+
+
+def test_the_rows_of_the_wire_are_all_different():
+    asked = [(m.codec, m.projection, m.temperature) for m in WIRE_MODES]
+    assert len(set(asked)) == len(asked) == 12
+    assert all(m.reference["codec"] == "dense" for m in WIRE_MODES)
+
+
+@pytest.mark.parametrize(
+    ("share", "entries"), [(0.01, 1), (0.1, 1), (0.11, 2), (0.9, 2), (0.91, 50), (1.0, 50)]
+)
+def test_entries_that_a_share_of_rows_does_not_pass(share, entries):
+    assert entries_at({50: 10, 1: 10, 2: 80}, share) == entries
+
+
+def test_the_figures_of_a_row_of_time():
+    mode = LatencyMode("x", {})
+    near, far = [reply()] * 3, [reply(last=14.5), reply(last=14.5), reply(last=99.0)]
+    row = latency_row(mode, 250.0, far, near=near, references=[reply(last=16.0)])
+    assert row["step_ms"] == 1500
+    assert row["added_rtts_per_step"] == 2.0
+    assert row["wall_ratio"] == 0.75
+    still = latency_row(mode, 0.0, near, near=near, references=None)
+    assert still["added_rtts_per_step"] is still["wall_ratio"] is None
+
+
+# --- cross-entropy along a path ---
+
+
+@pytest.fixture(scope="module")
+def pair():
+    vocabulary = tiny_vocabulary()
+    return Pair(tiny_model(vocabulary, seed=1), tiny_model(vocabulary, seed=2), vocabulary)
+
+
+QUESTIONS = [
+    Question(f"how do i make {a}?", "", f"stir the {a}, add {b} to it. heat until hot. serve.")
+    for a, b in (("soup", "salt"), ("cake", "egg"), ("bread", "oil"), ("milk", "sugar"))
+]
+
+
+@pytest.fixture(scope="module")
+def along(pair):
+    terms = replace(default_settings(pair.goliath.config), steps=5, codec=Codec.DENSE)
+
+    def measured(questions=QUESTIONS[:2], **changes):
+        return path_loss(pair, questions, settings=replace(terms, **changes), seed=3)
+
+    measured.terms = terms
+    return measured
+
+
+def by_hand(pair, model, terms, question):
+    """Mean loss of one model along the path, from its own predictions."""
+    terms = replace(terms, seed=question_seed(3, question), max_tokens=16)
+    plan = plan_for(pair.goliath.config, pair.vocabulary, terms, prompt=question.instruction)
+    ids = pair.vocabulary.encode(question.response).ids[:16]
+    condition, losses = None, []
+    target = torch.tensor([*ids, *[plan.end] * (16 - len(ids))])
+    for step in range(terms.steps):
+        request = Predict(
+            _state(plan, step, target.numpy()), plan.prefix, (), condition, *([None] * 2)
+        )
+        logits = predict(model, [request])
+        condition = conditioning.from_logits(logits)
+        chosen = logits[0, : len(ids)].log_softmax(-1)[range(len(ids)), ids]
+        losses.append(-chosen.mean().item())
+    return sum(losses) / len(losses), len(ids)
+
+
+def test_without_contributions_it_is_goliath_along_the_truth(pair, along):
+    nats, tokens = by_hand(pair, pair.goliath, along.terms, QUESTIONS[0])
+    found = along(QUESTIONS[:1], weight=0.0)
+    assert found.nats == pytest.approx(nats, abs=1e-5)
+    assert found.tokens == tokens
+
+
+def test_at_full_weight_it_is_david_along_the_truth(pair, along):
+    nats, _ = by_hand(pair, pair.david, along.terms, QUESTIONS[0])
+    assert along(QUESTIONS[:1], weight=1.0).nats == pytest.approx(nats, abs=0.01)
+
+
+def test_the_timing_says_whose_contribution_counts(along):
+    ways = ({}, {"lag": 1}, {"lag": 2}, {"every": Every(1, 9, 0)}, {"every": Every(2, 2, 1)})
+    losses = [along(weight=0.9, **way).nats for way in ways]
+    assert len(set(losses)) == len(ways)
+    assert losses[0] == along(weight=0.9, every=Every(1, 1, 0)).nats, "fresh at every step"
+    assert losses[0] == along(weight=0.9, temperature=0.3).nats, "a loss has no temperature"
+
+
+def test_models_that_condition_on_the_sessions_scores_are_refused(along):
+    with pytest.raises(UsageError, match="own predictions"):
+        along(self_conditioning=SelfConditioning.ESTIMATE)
+
+
+# --- programs ---
+
+
+async def program(code, name="david"):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    return Program(name, process, verbose=False), process
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (3, UnreachableError),
+        (4, NotPermittedError),
+        (7, BadDataError),
+        (1, InternalError),
+        (0, InternalError),
+    ],
+)
+async def test_the_end_of_a_program_is_an_error_of_ours(code, error):
+    told, _ = await program(
+        "import sys; print('a warning\\ndavid: nobody there\\n  Look again', file=sys.stderr); "
+        f"sys.exit({code})"
+    )
+    with pytest.raises(error) as ended:
+        await told.ask({"prompt": "soup"})
+    assert (ended.value.message, ended.value.remedy) == ("nobody there", "Look again")
+    await told.end()
+
+
+async def test_a_program_that_ends_without_a_word_of_ours():
+    told, _ = await program("raise SystemExit('╭─╮\\n│ No such option │\\n╰─╯')")
+    with pytest.raises(InternalError, match="exit code 1: No such option"):
+        await told.read()
+    await told.end()
+
+
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print({}, flush=True);"
+    "time.sleep(60)"
+)
+
+
+async def test_a_program_that_does_not_end_is_ended(monkeypatch):
+    monkeypatch.setattr("goliath_server.bench.processes._GRACE_S", 0.1)
+    stubborn, process = await program(STUBBORN)
+    assert await stubborn.read() == {}
+    await stubborn.end()
+    assert process.returncode == -signal.SIGKILL
+
+
+async def test_a_second_interrupt_leaves_no_program():
+    stubborn, process = await program(STUBBORN)
+    await stubborn.read()
+    ending = asyncio.create_task(stubborn.end())
+    await asyncio.sleep(0.05)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    await asyncio.wait_for(process.wait(), 5)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_certificates_are_for_loopback_and_keys_for_nobody_else(tmp_path):
+    from cryptography import x509
+
+    made = make_certificates(tmp_path)
+    server = x509.load_pem_x509_certificate(made.server.certificate.read_bytes())
+    names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {str(name.value) for name in names} == {"127.0.0.1", "localhost"}
+    assert made.server.authority == made.client.authority
+    keys = [path for path in tmp_path.iterdir() if b"PRIVATE KEY" in path.read_bytes()]
+    assert sorted(keys) == sorted([made.server.key, made.client.key])
+
+
+# --- the command ---
+
+WIRE_KEYS = {
+    *("codec", "projection", "temperature", "down_ratio", "up_ratio"),
+    *("down_bytes_per_step", "up_bytes_per_step", "certified_share", "asks_per_step"),
+    *("tokens_identical", "tokens_total", "wall_ratio", "entries_p50", "entries_p99"),
+    *("uncertified", "threads", "down_ratio_fp32", "up_ratio_fp32", "prompts", "steps"),
+}
+LATENCY_KEYS = {
+    *("rtt_ms", "mode", "steps", "step_ms", "added_rtts_per_step", "wall_ratio"),
+    *("cross_entropy", "judge_perplexity", "repetition", "threads"),
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    root = tmp_path_factory.mktemp("bench")
+    save_tiny(root / "g", seed=1)
+    save_tiny(root / "d", seed=2)
+    records = [{"instruction": q.instruction, "response": q.response} for q in QUESTIONS]
+    data = root / "questions.jsonl"
+    data.write_text("".join(json.dumps(record) + "\n" for record in records))
+    options = ("--model", root / "g", "--david", root / "d", "--data", data)
+    return SimpleNamespace(goliath=root / "g", options=(*options, "--prompts", 2, "--steps", 4))
+
+
+@pytest.fixture
+def bench(monkeypatch, files, tmp_path, capfd):
+    """Runs the command; the programs that it starts are real."""
+    from common import console
+    from goliath_server.cli import app
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+
+    def run(what, *arguments):
+        command = ["bench", what, *files.options, "--judge", tmp_path, *arguments]
+        monkeypatch.setattr("sys.argv", ["goliath", *map(str, command)])
+        before = signal.getsignal(signal.SIGTERM)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            console.run(app, program="goliath")
+        signal.signal(signal.SIGTERM, before)
+        return ended.value.code, *capfd.readouterr()
+
+    return run
+
+
+def few(monkeypatch, *codecs):
+    """One row for each codec."""
+    modes = [WireMode(codec, "sample", 0.7, {"codec": codec}) for codec in codecs]
+    monkeypatch.setattr("goliath_server.bench.figures.WIRE_MODES", modes)
+
+
+@pytest.mark.timeout(300)
+def test_the_wire_end_to_end(bench, monkeypatch):
+    # Settings of this machine are not those of the bench.
+    monkeypatch.setenv("DAVID_STEPS", "99")
+    monkeypatch.setenv("GOLIATH_MAX_STEPS", "1")
+    code, out, err = bench("wire", "--json")
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [(r["codec"], r["projection"], r["temperature"]) for r in rows] == [
+        (m.codec, m.projection, m.temperature) for m in WIRE_MODES
+    ]
+    for row in rows:
+        assert set(row) >= WIRE_KEYS
+        assert (row["prompts"], row["steps"], row["threads"]) == (2, 4, 1)
+        numbers = 16 * tiny_vocabulary().size
+        assert row["up_bytes_per_step"] > (64 * 4 if row["codec"] == "topk" else 2 * numbers)
+        assert row["up_ratio"] < 2 * numbers / row["up_bytes_per_step"]
+        assert row["up_ratio_fp32"] == 2 * row["up_ratio"]
+        assert row["opening_down_bytes"] > 1000  # certificates
+        if row["codec"] == "dense":
+            assert row["tokens_identical"] == row["tokens_total"] > 0
+            assert row["entries_p50"] == row["entries_p99"] == tiny_vocabulary().size
+    assert "topk, sample, temperature 0: 2/2" in err
+
+
+@pytest.mark.timeout(300)
+def test_latency_end_to_end(bench):
+    code, out, err = bench("latency", "--json", "--rtts", "60")
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [(r["mode"], r["rtt_ms"]) for r in rows] == [(m.name, 60) for m in LATENCY_MODES]
+    assert all(set(row) >= LATENCY_KEYS for row in rows)
+    lock_step, alone = rows[0], rows[-1]
+    # A step waits for David's answer from far away; without him states just stream.
+    assert lock_step["step_ms"] >= 60
+    assert lock_step["added_rtts_per_step"] > alone["added_rtts_per_step"]
+    assert lock_step["cross_entropy"] != alone["cross_entropy"]
+    assert {row["judge_perplexity"] for row in rows} == {None}
+    assert "scripts/judge" in err
+
+
+@contextlib.contextmanager
+def served(files, folder):
+    made = make_certificates(folder)
+    options = ("--tls-cert", made.server.certificate, "--tls-key", made.server.key)
+    options = (*options, "--client-ca", made.server.authority, "--listen", "127.0.0.1:0")
+    code = "from goliath_server.cli import main; main()"
+    command = [sys.executable, "-c", code, "serve", files.goliath, *options, "--json"]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as server:
+        try:
+            address = json.loads(server.stdout.readline())["address"]
+            mine = ("--tls-cert", made.client.certificate, "--tls-key", made.client.key)
+            yield server, ("--goliath", address, "--server-ca", made.client.authority, *mine)
+        finally:
+            server.kill()
+
+
+@pytest.mark.timeout(300)
+def test_a_server_that_runs_already(bench, files, tmp_path, monkeypatch):
+    few(monkeypatch, "dense")
+    with served(files, tmp_path) as (server, place):
+        code, out, err = bench("wire", *place)
+        assert code == 0, err
+        assert "wire: 2 prompts, 4 steps" in out
+        assert "…" not in out
+        assert "starting a server" not in err
+        # The server has another model than the one that is here: nothing to compare with.
+        monkeypatch.setattr("goliath_server.bench.runs.find", lambda _: SimpleNamespace(name="x"))
+        code, out, err = bench("wire", *place, "--json")
+        assert code == 0, err
+        row = json.loads(out)
+        assert row["tokens_identical"] is row["wall_ratio"] is None
+        assert row["goliath"] == place[1]
+        assert "which is not here" in err
+        # It dies after the first row.
+        few(monkeypatch, "dense", "topk")
+
+        def kill(_name, done, of):
+            if done == of:
+                server.kill()
+                server.wait()
+
+        monkeypatch.setattr("goliath_server.commands.bench._progress", kill)
+        code, out, err = bench("wire", *place, "--json")
+    assert code == ExitCode.UNREACHABLE, err
+    assert len(out.splitlines()) == 1
+    assert f"nobody answers at {place[1]}" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("--goliath", "127.0.0.1:1", "--insecure"), ExitCode.UNREACHABLE, "nobody answers"),
+        (("--goliath", "127.0.0.1:7600"), ExitCode.USAGE, "TLS"),
+        (("--goliath", "192.0.2.1:7600", "--insecure"), ExitCode.USAGE, "loopback"),
+        (("--insecure",), ExitCode.USAGE, "--goliath"),
+        (("--prompts", 5), ExitCode.USAGE, "at most 4 prompts"),
+        (("--steps", 1), ExitCode.USAGE, "--steps"),
+        (("--rtts", "0,x"), ExitCode.USAGE, "round trips"),
+        (("--rtts", "-1"), ExitCode.USAGE, "round trips"),
+        (("--rtts", "nan"), ExitCode.USAGE, "round trips"),
+        (("--data", "/nowhere.jsonl"), ExitCode.BAD_INPUT, "/nowhere.jsonl"),
+    ],
+)
+def test_what_cannot_be_benched(bench, arguments, code, says):
+    told, out, err = bench("latency", *arguments)
+    assert (told, out) == (code, "")
+    assert says in err
+
+
+@pytest.mark.timeout(300)
+def test_a_model_that_is_not_there(bench):
+    code, out, err = bench("wire", "--model", "/nowhere")
+    assert (code, out) == (ExitCode.BAD_INPUT, "")
+    assert "/nowhere" in err
+
+
+def children(pid):
+    with contextlib.suppress(FileNotFoundError):
+        return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return set()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for children in /proc")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_no_children(files, number):
+    code = "from goliath_server.cli import main; main()"
+    command = [sys.executable, "-c", code, "bench", "wire", *files.options, "--steps", 1000]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as running:
+        lines = iter(running.stderr.readline, "")
+        assert any("waking David" in line for line in lines)
+        started = children(running.pid)
+        assert started
+        running.send_signal(number)
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == ExitCode.INTERRUPTED
+    assert "interrupted" in err
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
