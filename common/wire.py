@@ -38,10 +38,11 @@ from common.wire_checks import (
     ids_from_bytes,
     ids_to_bytes,
     integer,
+    pack_quarters,
     refuse,
     sized,
-    small_integers,
     unique_in_rows,
+    unpack_quarters,
 )
 from common.wire_contribution import (
     ContributionAssembler,
@@ -88,9 +89,6 @@ _FINISH_REASONS: dict[FinishReason, pb.FinishReason] = {
 }
 
 _REASON = re.compile(r"[A-Z0-9_]{1,64}", re.ASCII)
-
-# The values of `Decider`, whose module needs torch.
-_FIRST_DECIDER, _LAST_DECIDER = 1, 4
 
 _LARGEST_SUM = 1.001
 """fp16 rounding may carry the sum of a row's probabilities this far."""
@@ -227,7 +225,7 @@ def _step_to_proto(frame: Step, vocabulary_size: int) -> pb.Step:
         step=frame.step,
         simplex=state_to_proto(frame.estimate, vocabulary_size=vocabulary_size),
         finished_ids=finished,
-        decided=frame.decided.astype(np.uint8).tobytes(),
+        decided=pack_quarters(frame.decided),
         fused=None if fused is None else _fused_to_proto(fused, vocabulary_size),
     )
 
@@ -251,14 +249,9 @@ def _step_from_proto(message: pb.Step, opened: Opened) -> Step:
             count=positions if block and not step else 0,
             vocabulary_size=opened.vocabulary_size,
         ),
-        decided=_decided(message.decided, positions if started else 0),
+        decided=unpack_quarters("decided", message.decided, count=positions if started else 0),
         fused=_fused_from_proto(message.fused, opened) if wanted else None,
     )
-
-
-def _decided(data: bytes, count: int) -> np.ndarray:
-    low, high = _FIRST_DECIDER, _LAST_DECIDER
-    return small_integers("decided", data, code="u1", count=count, low=low, high=high)
 
 
 def _fused_to_proto(signal: FusedSignal, vocabulary_size: int) -> pb.FusedSignal:
@@ -293,7 +286,7 @@ def _completed_to_proto(frame: Completed, vocabulary_size: int) -> pb.Completed:
         ids=ids_to_bytes("completed.ids", frame.ids, vocabulary_size=vocabulary_size),
         finish_reason=_FINISH_REASONS[frame.finish_reason],
         participations=participations_to_proto(frame.participations),
-        decided=frame.decided.astype(np.uint8).tobytes(),
+        decided=pack_quarters(frame.decided),
         uncertified=frame.uncertified,
         bytes_received=frame.bytes_received,
         bytes_sent=frame.bytes_sent,
@@ -312,7 +305,9 @@ def _completed_from_proto(message: pb.Completed, opened: Opened) -> Completed:
         finish_reason=choice("finish_reason", message.finish_reason, _FINISH_REASONS),
         participations=participations_from_proto(message, settings),
         # Empty when the session ended before its first step was projected.
-        decided=_decided(message.decided, settings.block_length if message.decided else 0),
+        decided=unpack_quarters(
+            "decided", message.decided, count=settings.block_length if message.decided else 0
+        ),
         uncertified=message.uncertified,
         bytes_received=message.bytes_received,
         bytes_sent=message.bytes_sent,

@@ -188,6 +188,23 @@ def small_integers(
     return bounded(name, values, low=low, high=high)
 
 
+def pack_quarters(values: np.ndarray) -> bytes:
+    """Integers of 1 to 4 as value - 1 in two bits each, the first in the lowest bits of a byte."""
+    rows = np.zeros(-(-len(values) // 4) * 4, np.uint8)
+    rows[: len(values)] = values - 1
+    packed = np.bitwise_or.reduce(rows.reshape(-1, 4) << np.arange(0, 8, 2, dtype=np.uint8), 1)
+    return bytes(packed.tobytes())
+
+
+def unpack_quarters(name: str, data: bytes, *, count: int) -> np.ndarray:
+    """(count,) uint8 of 1 to 4 from `pack_quarters`; spare bits are 0."""
+    packed = np.frombuffer(length(name, data, -(-count // 4)), np.uint8)
+    values = (packed[:, None] >> np.arange(0, 8, 2, dtype=np.uint8) & 3).ravel()
+    if values[count:].any():
+        raise refuse(name, "0 in the bits after the last position", "others")
+    return values[:count] + np.uint8(1)
+
+
 def time_table(times: Iterable[float]) -> tuple[float, ...]:
     """The times, if the first is 1, they fall, and all are above 0."""
     table = tuple(times)

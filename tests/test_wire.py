@@ -653,9 +653,10 @@ def test_a_row_larger_than_a_message_is_refused() -> None:
         (0, 1, "simplex.ids", shorts(1, 2, 3, 4, 300), "below"),
         (0, 1, "simplex.ids", shorts(1, 2, 3, 4, 65535), "below"),
         (0, 1, "decided", b"", "decided"),
-        (0, 1, "decided", bytes([1, 2, 3, 4, 5]), "decided"),
+        (0, 1, "decided", bytes([0, 0, 0]), "decided"),
+        (0, 1, "decided", bytes([0, 4]), "bits after"),
         (0, 1, "finished_ids", shorts(1, 2, 3, 4, 5), "finished_ids"),
-        (0, 0, "decided", bytes([1] * 5), "decided"),
+        (0, 0, "decided", bytes(2), "decided"),
         (1, 0, "finished_ids", b"", "finished_ids"),
     ],
 )
@@ -663,7 +664,7 @@ def test_wrong_steps(block: int, step: int, name: str, value: Any, match: str) -
     message = pb.CollaborateResponse(step=pb.Step(block=block, step=step)).step
     message.simplex.h = int(step > 0)
     message.simplex.ids = shorts(1, 2, 3, 4, 5) if step else b""
-    message.decided = bytes([1] * 5) if block or step else b""
+    message.decided = bytes([228, 3]) if block or step else b""
     message.finished_ids = shorts(1, 2, 3, 4, 5) if block and not step else b""
     assert server_frame_from_proto(pb.CollaborateResponse(step=message), opened=OPENED)
     set_field(name, value)(message)
