@@ -60,6 +60,10 @@ _SHARED_OPTIONS: list[tuple[str, int]] = [
     ("grpc.http2.max_pings_without_data", 0),
     # Pings only while a call runs; equal on both ends, or the server calls it an attack.
     ("grpc.keepalive_permit_without_calls", 0),
+    # Room for two steps of dense rows on their way. gRPC would start with 64 KiB, less than a step
+    # over a long way needs, and measure the way with pings all the time: bytes in every step.
+    ("grpc.http2.lookahead_bytes", 4 * 2**20),
+    ("grpc.http2.bdp_probe", 0),
     # fp16 logits do not compress (gzip keeps 92 %), and sparse ones are small: no time spent on it.
     ("grpc.default_compression_algorithm", 0),
 ]

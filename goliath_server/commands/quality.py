@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from common.console import note, print_json
+from common.diffusion.terms import Projection, SelfConditioning
 from common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,6 +81,13 @@ def quality(
         float | None,
         typer.Option(max=1, help="Least probability of a candidate, a share (default: 0.05)."),
     ] = None,
+    projection: Annotated[
+        Projection, typer.Option(help="How scores become the next state.")
+    ] = Projection.SAMPLE,
+    self_conditioning: Annotated[
+        SelfConditioning | None,
+        typer.Option(help="What the models condition on (default: as Goliath was trained)."),
+    ] = None,
     ramp: Annotated[
         float | None,
         typer.Option(
@@ -117,6 +125,8 @@ def quality(
         "weight": weight,
         "temperature": temperature,
         "ramp": ramp,
+        "projection": projection,
+        "self_conditioning": self_conditioning,
     }
     wishes["min_p"] = _min_p(min_p)
     wishes = {name: value for name, value in wishes.items() if value is not None}
