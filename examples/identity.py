@@ -32,7 +32,7 @@ SETTINGS = [
     for weight, (codec, certify), temperature, tokens in itertools.product(
         (0.5, 0.75),
         ((Codec.TOPK, False), (Codec.TOPK, True), (Codec.DENSE, False)),
-        (0.0, 0.7),
+        (0.0, 0.55),
         (64, 128),
     )
 ]
