@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from common.collaboration.codec import LEAST_ENTRIES, MOST_ENTRIES
 from common.collaboration.contribution import Codec
 from common.errors import BadDataError, ExitCode, UnreachableError
 from david_client.batch import FIXED, Moments, ask_all, parse_line
@@ -33,7 +34,9 @@ def test_each_line_is_answered_with_settings_of_its_own():
     assert (first["steps"], second["steps"]) == (4, 2)
     assert first["vocabulary_size"] == VOCABULARY.size
     assert second["entries"]["rows"] == {str(VOCABULARY.size): 2 * 16}
-    assert first["entries"] == {"p50": 64, "p99": 64, "rows": {"64": 4 * 16}}
+    found = first["entries"]
+    assert LEAST_ENTRIES <= found["p50"] <= found["p99"] <= min(MOST_ENTRIES, VOCABULARY.size)
+    assert sum(found["rows"].values()) == 4 * 16
 
 
 def test_texts_of_a_line_are_used():

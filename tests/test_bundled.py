@@ -86,12 +86,14 @@ def test_held_out_recipes_are_held_out():
 
 
 @pytest.mark.timeout(300)
-def test_the_pair_beats_both_on_a_sample_of_held_out_recipes(pair):
+def test_david_helps_goliath_on_a_sample_of_held_out_recipes(pair):
     goliath, david = pair
     questions = read_questions(HELD_OUT, limit=8)
     both = Pair(goliath, david.model, david.vocabulary)
-    report = evaluate_pair(both, questions, weights=(0.5, 0.75))
-    assert report["best"] < report["david"] < report["goliath"]
+    report = evaluate_pair(both, questions, weights=(0.75,))
+    assert report["best"] < report["goliath"] / 2
+    # On recipes the little David knows nearly all that the pair does.
+    assert report["david"] < 1.1 * report["best"]
 
 
 PROMPTS = (

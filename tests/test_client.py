@@ -238,7 +238,7 @@ async def test_david_answers_from_the_rows_of_the_step_in_flight() -> None:
         await peer.read()
 
     reply = await answered(script)
-    assert reply.certification == Tally(uncertified=7, asks=4, asked_ids=16)
+    assert reply.certification == Tally(uncertified=7, asks=4, asked_ids=16, asked_positions=8)
     terms = question().settings(default_settings(config_of(GOLIATH)))
     david = question().contributor(DAVID, replace(terms, codec=Codec.DENSE))
     for step, came in enumerate(heard):

@@ -15,7 +15,7 @@ from common.collaboration.codec import reach_of
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.local import LocalDavid, run_local
 from common.collaboration.plan import plan_for
-from common.diffusion.terms import SelfConditioning
+from common.diffusion.terms import SelfConditioning, draw_of
 from common.errors import BadDataError, BadFileError, BadModelError, UsageError
 from common.evaluation import text
 from common.evaluation.answers import Answers, Cell, Row, resume
@@ -166,7 +166,8 @@ def test_one_question_is_the_embedded_answer(pair, mode, weight, contrast):
     (batched,) = generate(pair, [question], settings=terms, seed=3, contrast=contrast)
     terms = replace(terms, seed=question_seed(3, question))
     plan = plan_for(pair.goliath.config, pair.vocabulary, terms, prompt=question.instruction)
-    reach = reach_of(temperature=terms.temperature, min_p=terms.min_p, weight=weight)
+    draw = draw_of(terms.temperature)
+    reach = reach_of(temperature=draw, min_p=terms.min_p, weight=weight)
     david = Contributor(
         pair.david,
         pair.vocabulary,

@@ -65,7 +65,7 @@ def traced(path: Path, *questions: Question, title: str = "") -> tuple[list[Sket
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trace") / "t.jsonl"
-    traced(path, question(max_tokens=32, weight=0.5, context=CONTEXT))
+    traced(path, question(max_tokens=32, weight=0.5, context=CONTEXT, temperature=1.5))
     return path
 
 
@@ -104,7 +104,7 @@ def test_a_replay_shows_what_was_drawn(tmp_path: Path) -> None:
 
 def test_every_step_is_written_in_full(records: list[dict[str, Any]]) -> None:
     drafts: list[Draft] = []
-    asked = question(max_tokens=32, weight=0.5, context=CONTEXT)
+    asked = question(max_tokens=32, weight=0.5, context=CONTEXT, temperature=1.5)
     reply = ask_embedded(
         asked, DAVID, goliath="g", model=GOLIATH, vocabulary=VOCABULARY, on_draft=drafts.append
     )
