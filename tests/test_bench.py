@@ -257,7 +257,7 @@ def test_without_david_there_are_no_entries():
 
 def test_the_rows_of_the_wire_are_all_different():
     asked = [(m.codec, m.projection, m.temperature) for m in WIRE_MODES]
-    assert len(set(asked)) == len(asked) == 12
+    assert len(set(asked)) == len(asked) == 16
     assert all(m.reference["codec"] == "dense" for m in WIRE_MODES)
 
 

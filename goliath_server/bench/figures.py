@@ -37,7 +37,9 @@ class WireMode:
     @property
     def reference(self) -> dict[str, Any]:
         """The settings of the same answer, dense in process."""
+        shared = {k: v for k, v in self.options.items() if k not in {"codec", "certify"}}
         return {
+            **shared,
             "codec": "dense",
             "projection": self.projection,
             "temperature": self.temperature,
@@ -47,6 +49,7 @@ class WireMode:
 CODECS: Mapping[str, Mapping[str, Any]] = {
     "topk": {"codec": "topk"},
     "topk certified": {"codec": "topk", "certify": True},
+    "topk, fused": {"codec": "topk", "self_conditioning": "fused"},
     "dense": {"codec": "dense"},
 }
 """Ways of writing a contribution: what a row calls it, and the settings."""
