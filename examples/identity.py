@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from demo import goliath, questions
 
 from common import models
 from common.collaboration.contribution import Codec
+from common.collaboration.timing import Every
 from david_client.asking import David, Question
 from david_client.client import ask
 from david_client.embedded import ask_embedded
@@ -35,8 +37,15 @@ SETTINGS = [
         (0.0, 0.55),
         (64, 128),
     )
+] + [
+    {"max_tokens": tokens, **latency}
+    for latency, tokens in itertools.product(
+        ({"lag": 1}, {"lag": 4}, {"every": Every(4, 4, 4)}, {"ramp": 1.0}), (64, 128)
+    )
 ]
-"""Prompts take these in turn: both codecs, certified, greedy and sampling, one block and two."""
+"""Prompts take these in turn: both codecs, certified, greedy and sampling, one block and two; lag,
+reuse and a ramp.
+"""
 
 
 def build() -> str:
@@ -84,7 +93,7 @@ def main() -> None:
                 "same": here.tokens == there.tokens,
             }
             rows.append(row)
-            results.write(json.dumps(row) + "\n")
+            results.write(json.dumps(row, default=asdict) + "\n")
             results.flush()
             print(f"{len(rows)}/{options.prompts} {row['same']} {prompt}", file=sys.stderr)
     same = sum(row["same"] for row in rows)
