@@ -117,6 +117,9 @@ def ask_about_a_note(david: David, address: str, steps: int) -> list[Reply]:
         reply = asyncio.run(ask(question, david, place, timeout_s=120, on_draft=lambda _: None))
         print(f"  {name + ':':34} {reply.text}")
         replies.append(reply)
+    print(
+        "  (This David has learned the form of such notes; of their facts he copies few, or none.)"
+    )
     return replies
 
 
@@ -124,7 +127,10 @@ def evaluate(limit: int) -> dict:
     """`goliath evaluate` on a small sample of held-out recipes."""
     command = [program("goliath"), "evaluate", "--david", models.DEFAULT_DAVID]
     command += ["--data", str(HELD_OUT), "--limit", str(limit), "--weights", "0.5,0.75", "--json"]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    done = subprocess.run(command, stdout=subprocess.PIPE)
+    if done.returncode:
+        sys.exit(done.returncode)  # it has said why
+    return json.loads(done.stdout)
 
 
 def main() -> None:
