@@ -38,11 +38,11 @@ from common.wire_checks import (
     ids_from_bytes,
     ids_to_bytes,
     integer,
-    pack_quarters,
+    pack_bits,
     refuse,
     sized,
     unique_in_rows,
-    unpack_quarters,
+    unpack_bits,
 )
 from common.wire_contribution import (
     ContributionAssembler,
@@ -217,6 +217,14 @@ def _unknown_frame() -> InvalidFrameError:
     )
 
 
+def _decided_to_bytes(decided: np.ndarray) -> bytes:
+    return pack_bits(decided - np.uint8(1), 2)
+
+
+def _decided_from_bytes(data: bytes, count: int) -> np.ndarray:
+    return unpack_bits("decided", data, bits=2, count=count).astype(np.uint8) + np.uint8(1)
+
+
 def _step_to_proto(frame: Step, vocabulary_size: int) -> pb.Step:
     finished = ids_to_bytes("finished_ids", frame.finished_ids, vocabulary_size=vocabulary_size)
     fused = frame.fused
@@ -225,7 +233,7 @@ def _step_to_proto(frame: Step, vocabulary_size: int) -> pb.Step:
         step=frame.step,
         simplex=state_to_proto(frame.estimate, vocabulary_size=vocabulary_size),
         finished_ids=finished,
-        decided=pack_quarters(frame.decided),
+        decided=_decided_to_bytes(frame.decided),
         fused=None if fused is None else _fused_to_proto(fused, vocabulary_size),
     )
 
@@ -249,7 +257,7 @@ def _step_from_proto(message: pb.Step, opened: Opened) -> Step:
             count=positions if block and not step else 0,
             vocabulary_size=opened.vocabulary_size,
         ),
-        decided=unpack_quarters("decided", message.decided, count=positions if started else 0),
+        decided=_decided_from_bytes(message.decided, positions if started else 0),
         fused=_fused_from_proto(message.fused, opened) if wanted else None,
     )
 
@@ -286,7 +294,7 @@ def _completed_to_proto(frame: Completed, vocabulary_size: int) -> pb.Completed:
         ids=ids_to_bytes("completed.ids", frame.ids, vocabulary_size=vocabulary_size),
         finish_reason=_FINISH_REASONS[frame.finish_reason],
         participations=participations_to_proto(frame.participations),
-        decided=pack_quarters(frame.decided),
+        decided=_decided_to_bytes(frame.decided),
         uncertified=frame.uncertified,
         bytes_received=frame.bytes_received,
         bytes_sent=frame.bytes_sent,
@@ -305,8 +313,8 @@ def _completed_from_proto(message: pb.Completed, opened: Opened) -> Completed:
         finish_reason=choice("finish_reason", message.finish_reason, _FINISH_REASONS),
         participations=participations_from_proto(message, settings),
         # Empty when the session ended before its first step was projected.
-        decided=unpack_quarters(
-            "decided", message.decided, count=settings.block_length if message.decided else 0
+        decided=_decided_from_bytes(
+            message.decided, settings.block_length if message.decided else 0
         ),
         uncertified=message.uncertified,
         bytes_received=message.bytes_received,

@@ -103,12 +103,48 @@ def length(name: str, data: bytes, expected: int) -> bytes:
     return data
 
 
-def id_dtype(vocabulary_size: int) -> np.dtype[np.unsignedinteger]:
-    """The smallest unsigned type whose largest value is no token id: it means "no id"."""
-    for code in ("<u1", "<u2"):
-        if vocabulary_size < 256 ** np.dtype(code).itemsize:
-            return np.dtype(code)
-    return np.dtype("<u4")
+def id_bits(vocabulary_size: int) -> int:
+    """Bits of a token id on the wire: the fewest, and at least 8, that leave the value with every
+    bit set for "no id". From 8 on, as many bytes hold only one number of ids.
+    """
+    return max(8, vocabulary_size.bit_length())
+
+
+def pack_bits(values: np.ndarray, bits: int) -> bytes:
+    """Integers of so many bits (1 to 24), the first in the lowest bits; the last byte is filled
+    with 0.
+    """
+    groups = -(-values.size // 8)
+    words = np.zeros(groups * 8, np.uint32)
+    words[: values.size] = values.ravel()
+    words = words.reshape(groups, 8)  # eight integers fill whole bytes: `bits` of them
+    packed = np.zeros((groups, bits + 4), np.uint8)
+    for place in range(8):
+        byte, shift = divmod(place * bits, 8)
+        word = (words[:, place] << np.uint32(shift)).astype("<u4")
+        packed[:, byte : byte + 4] |= word.view(np.uint8).reshape(groups, 4)
+    return bytes(packed[:, :bits].tobytes()[: -(-values.size * bits // 8)])
+
+
+def unpack_bits(name: str, data: bytes, *, bits: int, count: int) -> np.ndarray:
+    """(count,) uint32 from `pack_bits`.
+
+    Raises:
+        InvalidFrameError: There are not as many bytes, or a bit after the last integer is set.
+    """
+    length(name, data, -(-count * bits // 8))
+    spare = len(data) * 8 - count * bits
+    if spare and data[-1] >> (8 - spare):
+        raise refuse(name, "0 in the bits after the last one", "others")
+    groups = -(-count // 8)
+    packed = np.zeros((groups, bits + 4), np.uint8)
+    packed[:, :bits] = np.frombuffer(data.ljust(groups * bits, b"\0"), np.uint8).reshape(groups, bits)
+    values = np.empty((groups, 8), np.uint32)
+    for place in range(8):
+        byte, shift = divmod(place * bits, 8)
+        word = np.ascontiguousarray(packed[:, byte : byte + 4]).view("<u4")[:, 0]
+        values[:, place] = word >> np.uint32(shift) & np.uint32((1 << bits) - 1)
+    return values.ravel()[:count]
 
 
 def ids_from_bytes(
@@ -126,14 +162,12 @@ def ids_from_bytes(
     Raises:
         InvalidFrameError: The size is wrong, or an id is out of range.
     """
-    dtype = id_dtype(integer("vocabulary_size", vocabulary_size, low=2, high=MAX_VOCABULARY))
-    if count is not None:
-        length(name, data, count * dtype.itemsize)
-    elif len(data) % dtype.itemsize:
-        raise refuse(name, f"a multiple of {dtype.itemsize} bytes", len(data))
-    raw = np.frombuffer(data, dtype=dtype)
+    bits = id_bits(integer("vocabulary_size", vocabulary_size, low=2, high=MAX_VOCABULARY))
+    raw = unpack_bits(
+        name, data, bits=bits, count=len(data) * 8 // bits if count is None else count
+    )
     wrong = raw >= vocabulary_size
-    absent = raw == np.iinfo(dtype).max
+    absent = raw == (1 << bits) - 1
     if padded:
         wrong &= ~absent
     if wrong.any():
@@ -148,8 +182,8 @@ def ids_to_bytes(name: str, ids: np.ndarray, *, vocabulary_size: int) -> bytes:
     """The bytes of token ids of any shape; -1 is written as "no id"."""
     if ids.size and not -1 <= int(ids.min()) <= int(ids.max()) < vocabulary_size:
         raise refuse(name, f"ids below {vocabulary_size}", f"{ids.min()} to {ids.max()}")
-    # Casting wraps -1 to the value with every bit set.
-    return ids.astype(np.int64).astype(id_dtype(vocabulary_size)).tobytes()
+    bits = id_bits(vocabulary_size)
+    return pack_bits(ids.astype(np.int64) & ((1 << bits) - 1), bits)  # -1 has every bit set
 
 
 def unique_in_rows(name: str, ids: np.ndarray, counts: np.ndarray) -> None:
@@ -186,23 +220,6 @@ def small_integers(
     dtype = np.dtype(code)
     values = np.frombuffer(length(name, data, count * dtype.itemsize), dtype=dtype)
     return bounded(name, values, low=low, high=high)
-
-
-def pack_quarters(values: np.ndarray) -> bytes:
-    """Integers of 1 to 4 as value - 1 in two bits each, the first in the lowest bits of a byte."""
-    rows = np.zeros(-(-len(values) // 4) * 4, np.uint8)
-    rows[: len(values)] = values - 1
-    packed = np.bitwise_or.reduce(rows.reshape(-1, 4) << np.arange(0, 8, 2, dtype=np.uint8), 1)
-    return bytes(packed.tobytes())
-
-
-def unpack_quarters(name: str, data: bytes, *, count: int) -> np.ndarray:
-    """(count,) uint8 of 1 to 4 from `pack_quarters`; spare bits are 0."""
-    packed = np.frombuffer(length(name, data, -(-count // 4)), np.uint8)
-    values = (packed[:, None] >> np.arange(0, 8, 2, dtype=np.uint8) & 3).ravel()
-    if values[count:].any():
-        raise refuse(name, "0 in the bits after the last position", "others")
-    return values[:count] + np.uint8(1)
 
 
 def time_table(times: Iterable[float]) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from common.wire_checks import (
     bounded,
     choice,
     floats_from_bytes,
-    id_dtype,
+    id_bits,
     ids_from_bytes,
     ids_to_bytes,
     integer,
@@ -60,8 +60,9 @@ def split_contribution(
     counts = contribution.counts
     ends = np.cumsum(counts, dtype=np.int64)
     dense = contribution.codec is Codec.DENSE
-    entry = 2 if dense else 2 + id_dtype(vocabulary_size).itemsize
-    sizes = counts.astype(np.int64) * entry + (4 if dense else 8)
+    sizes = counts.astype(np.int64) * 2 + (4 if dense else 8)
+    if not dense:
+        sizes += -(-counts.astype(np.int64) * id_bits(vocabulary_size) // 8)
     room = max_message_bytes - _FRAME_OVERHEAD
     if sizes.max(initial=0) > room:
         raise LimitExceededError(

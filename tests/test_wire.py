@@ -335,8 +335,8 @@ def test_fused_step() -> None:
     for name, value in (
         ("entries", 257),
         ("entries", 2**32 - 1),
-        ("ids", shorts(*[0, 1, 2, VOCABULARY] * POSITIONS)),
-        ("ids", shorts(*[0, 1, 2, 65535] * POSITIONS)),
+        ("ids", nines(*[0, 1, 2, VOCABULARY] * POSITIONS)),
+        ("ids", nines(*[0, 1, 2, 511] * POSITIONS)),
     ):
         hostile = pb.CollaborateResponse()
         hostile.CopyFrom(message)
@@ -566,6 +566,11 @@ def shorts(*values: int) -> bytes:
     return np.array(values, "<u2").tobytes()
 
 
+def nines(*values: int) -> bytes:
+    """Ids of a vocabulary of 300: nine bits each."""
+    return wire_checks.pack_bits(np.array(values), 9)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "match"),
     [
@@ -584,10 +589,10 @@ def shorts(*values: int) -> bytes:
         ("counts", shorts(3, 0), "counts"),
         ("counts", shorts(3, 65), "counts"),
         ("counts", shorts(3, 65535), "counts"),
-        ("counts", shorts(3, 2), "ids: expected 10 bytes, got 12"),
-        ("ids", shorts(1, 2, 3, 1, 2, 300), "below 300"),
-        ("ids", shorts(1, 2, 3, 1, 2, 65535), "below 300"),
-        ("ids", shorts(1, 2, 3, 1, 2, 1), "id 1 twice in row 1"),
+        ("counts", shorts(3, 2), "ids: expected 6 bytes, got 7"),
+        ("ids", nines(1, 2, 3, 1, 2, 300), "below 300"),
+        ("ids", nines(1, 2, 3, 1, 2, 511), "below 300"),
+        ("ids", nines(1, 2, 3, 1, 2, 1), "id 1 twice in row 1"),
         ("values", halves(0, -1, -2, -3, 0), "12 bytes"),
         ("values", halves(0, -1, -2, -3, 0, float("nan")), "finite"),
         ("values", halves(0, -1, -2, -3, 0, float("-inf")), "finite"),
@@ -650,12 +655,12 @@ def test_a_row_larger_than_a_message_is_refused() -> None:
         (0, 1, "simplex.h", 0, "state.h"),
         (0, 1, "simplex.h", 17, "state.h"),
         (0, 1, "simplex.h", 2, "state.h"),
-        (0, 1, "simplex.ids", shorts(1, 2, 3, 4, 300), "below"),
-        (0, 1, "simplex.ids", shorts(1, 2, 3, 4, 65535), "below"),
+        (0, 1, "simplex.ids", nines(1, 2, 3, 4, 300), "below"),
+        (0, 1, "simplex.ids", nines(1, 2, 3, 4, 511), "below"),
         (0, 1, "decided", b"", "decided"),
         (0, 1, "decided", bytes([0, 0, 0]), "decided"),
         (0, 1, "decided", bytes([0, 4]), "bits after"),
-        (0, 1, "finished_ids", shorts(1, 2, 3, 4, 5), "finished_ids"),
+        (0, 1, "finished_ids", nines(1, 2, 3, 4, 5), "finished_ids"),
         (0, 0, "decided", bytes(2), "decided"),
         (1, 0, "finished_ids", b"", "finished_ids"),
     ],
@@ -663,9 +668,9 @@ def test_a_row_larger_than_a_message_is_refused() -> None:
 def test_wrong_steps(block: int, step: int, name: str, value: Any, match: str) -> None:
     message = pb.CollaborateResponse(step=pb.Step(block=block, step=step)).step
     message.simplex.h = int(step > 0)
-    message.simplex.ids = shorts(1, 2, 3, 4, 5) if step else b""
+    message.simplex.ids = nines(1, 2, 3, 4, 5) if step else b""
     message.decided = bytes([228, 3]) if block or step else b""
-    message.finished_ids = shorts(1, 2, 3, 4, 5) if block and not step else b""
+    message.finished_ids = nines(1, 2, 3, 4, 5) if block and not step else b""
     assert server_frame_from_proto(pb.CollaborateResponse(step=message), opened=OPENED)
     set_field(name, value)(message)
     with pytest.raises(InvalidFrameError, match=match):
@@ -892,8 +897,24 @@ def test_huge_counts_are_refused_before_allocation() -> None:
 
 
 def test_ids_take_the_smallest_width() -> None:
-    for size, width in ((2, 1), (255, 1), (256, 2), (65535, 2), (65536, 4), (2**20, 4)):
-        assert wire_checks.id_dtype(size).itemsize == width
+    for size, width in ((2, 8), (255, 8), (256, 9), (15000, 14), (65535, 16), (2**20, 21)):
+        assert wire_checks.id_bits(size) == width
+
+
+@given(bits=st.integers(1, 24), count=st.integers(0, 40), seed=st.integers(0, 2**32 - 1))
+def test_packed_integers_come_back_in_as_many_bytes_as_they_need(bits, count, seed) -> None:
+    values = np.random.default_rng(seed).integers(0, 2**bits, count, dtype=np.uint32)
+    data = wire_checks.pack_bits(values, bits)
+    assert len(data) == -(-count * bits // 8)
+    # Written as one long number, the first integer in its lowest bits.
+    number = sum(int(value) << (bits * place) for place, value in enumerate(values))
+    assert data == number.to_bytes(len(data), "little")
+    assert wire_checks.unpack_bits("x", data, bits=bits, count=count).tolist() == values.tolist()
+
+
+def test_bits_after_the_last_integer_are_refused() -> None:
+    with pytest.raises(InvalidFrameError, match="after the last"):
+        wire_checks.unpack_bits("x", b"\xff\xff", bits=14, count=1)
 
 
 # --- completeness ---------------------------------------------------------------------------------

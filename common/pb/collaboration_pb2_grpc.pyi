@@ -6,8 +6,10 @@ private model). Within v1 fields are only added; numbers and types never change.
 
 Rules that hold everywhere:
   * Arrays travel as bytes: little-endian, row-major, no padding, no stride.
-  * Token ids take the smallest width w of 1, 2 or 4 bytes with vocabulary_size < 256^w, unsigned.
-    The value with every bit set is therefore never a token id; it means "no id".
+  * Token ids take w bits each, w the smallest number from 8 on with vocabulary_size < 2^w. The
+    value with every bit set is therefore never a token id; it means "no id".
+  * Integers of a number of bits follow one another, the first in the lowest bits of the first
+    byte; bits after the last one are 0.
   * A row is the logits of one position of the block, shifted so that its largest entry is 0 and
     clamped to [-30000, 0].
   * Enum value 0 is never sent; receivers refuse it, and any value they do not know.

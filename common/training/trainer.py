@@ -60,9 +60,9 @@ class TrainingConfig:
     """AdamW's, on matrices only."""
     clip: float = 1.0
     """Largest gradient norm."""
-    mixed: float = 0.35
+    mixed: float = 0.5
     """Share of rows whose positions have times of their own, in no order."""
-    ramped: float = 0.4
+    ramped: float = 0.2
     """Share of rows whose times rise from the first position to the last, as in a session with a
     ramp.
     """
