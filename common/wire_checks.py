@@ -138,7 +138,9 @@ def unpack_bits(name: str, data: bytes, *, bits: int, count: int) -> np.ndarray:
         raise refuse(name, "0 in the bits after the last one", "others")
     groups = -(-count // 8)
     packed = np.zeros((groups, bits + 4), np.uint8)
-    packed[:, :bits] = np.frombuffer(data.ljust(groups * bits, b"\0"), np.uint8).reshape(groups, bits)
+    packed[:, :bits] = np.frombuffer(data.ljust(groups * bits, b"\0"), np.uint8).reshape(
+        groups, bits
+    )
     values = np.empty((groups, 8), np.uint32)
     for place in range(8):
         byte, shift = divmod(place * bits, 8)

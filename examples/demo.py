@@ -39,8 +39,10 @@ def program(name: str) -> str:
 def goliath() -> Iterator[str]:
     """`goliath serve` as a process of its own on loopback; gives its address."""
     command = [program("goliath"), "serve", "--listen", "127.0.0.1:0", "--insecure", "--json"]
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
@@ -50,7 +52,6 @@ def goliath() -> Iterator[str]:
             yield json.loads(line)["address"]
         finally:
             process.terminate()
-            process.wait(timeout=30)
 
 
 def questions(count: int) -> list[str]:

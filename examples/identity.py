@@ -1,16 +1,18 @@
 """Is a networked answer the embedded one, token for token? Asks the bundled pair both ways.
 
-Run `scripts/identity --prompts 100`. Results go to runs/identity.jsonl; a second run resumes.
+Run `scripts/identity --prompts 100`: each prompt takes the next mode; with --all-modes each one
+takes all of them. Results go to runs/identity.jsonl; a second run resumes.
 """
 
 import argparse
 import asyncio
 import hashlib
-import itertools
 import json
 import sys
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from demo import goliath, questions
@@ -18,34 +20,36 @@ from demo import goliath, questions
 from common import models
 from common.collaboration.contribution import Codec
 from common.collaboration.timing import Every
+from common.diffusion.model import SimplexDiffusionLM
+from common.diffusion.terms import Projection, SelfConditioning
+from common.vocabulary import Vocabulary
 from david_client.asking import David, Question
 from david_client.client import ask
 from david_client.embedded import ask_embedded
 from david_client.place import Place
 
-SETTINGS = [
-    {
-        "weight": weight,
-        "codec": codec,
-        "certify": certify,
-        "temperature": temperature,
-        "max_tokens": tokens,
+MODES = {
+    "sparse": {},
+    "certified": {"certify": True},
+    "dense": {"codec": Codec.DENSE},
+    "multi-hot": {"projection": Projection.MULTI_HOT},
+    "fused": {"self_conditioning": SelfConditioning.FUSED},
+    "lag 1": {"lag": 1},
+    "lag 4": {"lag": 4},
+    "every 4:4:4": {"every": Every(4, 4, 4)},
+    "ramp 1": {"ramp": 1.0},
+}
+
+
+def settings_of(mode: str, number: int) -> dict[str, Any]:
+    """The mode, with what prompts take in turn: two weights, sampling and greedy, one block and
+    two.
+    """
+    return MODES[mode] | {
+        "weight": (0.75, 0.5)[number % 2],
+        "temperature": (0.55, 0.0)[number // 2 % 2],
+        "max_tokens": (64, 64, 64, 128)[number // 4 % 4],
     }
-    for weight, (codec, certify), temperature, tokens in itertools.product(
-        (0.5, 0.75),
-        ((Codec.TOPK, False), (Codec.TOPK, True), (Codec.DENSE, False)),
-        (0.0, 0.55),
-        (64, 128),
-    )
-] + [
-    {"max_tokens": tokens, **latency}
-    for latency, tokens in itertools.product(
-        ({"lag": 1}, {"lag": 4}, {"every": Every(4, 4, 4)}, {"ramp": 1.0}), (64, 128)
-    )
-]
-"""Prompts take these in turn: both codecs, certified, greedy and sampling, one block and two; lag,
-reuse and a ramp.
-"""
 
 
 def build() -> str:
@@ -60,46 +64,66 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=100, help="prompts (default 100)")
     parser.add_argument("--steps", type=int, default=32, help="denoising steps (default 32)")
+    parser.add_argument(
+        "--modes", default=",".join(MODES), help="with commas (default %(default)s)"
+    )
+    parser.add_argument("--all-modes", action="store_true", help="each prompt in every mode")
     parser.add_argument("--results", type=Path, default=Path("runs/identity.jsonl"))
     options = parser.parse_args()
     run = {"build": build(), "steps": options.steps, "threads": torch.get_num_threads()}
     options.results.parent.mkdir(parents=True, exist_ok=True)
     known = options.results.read_text().splitlines() if options.results.is_file() else []
-    rows = [row for row in map(json.loads, known) if row["run"] == run]
-    done = {row["prompt"] for row in rows}
+    done = {
+        (row["prompt"], row["mode"]): row for row in map(json.loads, known) if row["run"] == run
+    }
+    asked = list(plan(options.prompts, options.modes.split(","), every=options.all_modes))
     david = David(models.DEFAULT_DAVID, *models.load(models.DEFAULT_DAVID))
-    model, vocabulary = models.load(models.DEFAULT_GOLIATH)
+    goliath_model = models.load(models.DEFAULT_GOLIATH)
     with goliath() as address, options.results.open("a") as results:
-        for number, prompt in enumerate(questions(options.prompts)):
-            if prompt in done:
-                continue
-            settings = SETTINGS[number % len(SETTINGS)]
-            question = Question(prompt, seed=number, wishes=settings | {"steps": options.steps})
-            here = ask_embedded(
-                question,
-                david,
-                goliath=models.DEFAULT_GOLIATH,
-                model=model,
-                vocabulary=vocabulary,
-                on_draft=lambda _: None,
-            )
-            place = Place(address, insecure=True)
-            there = asyncio.run(ask(question, david, place, timeout_s=600, on_draft=lambda _: None))
-            row = {
-                "run": run,
-                "prompt": prompt,
-                "settings": settings,
-                "tokens": len(here.tokens),
-                "same": here.tokens == there.tokens,
-            }
-            rows.append(row)
-            results.write(json.dumps(row, default=asdict) + "\n")
-            results.flush()
-            print(f"{len(rows)}/{options.prompts} {row['same']} {prompt}", file=sys.stderr)
+        for place, (number, prompt, mode) in enumerate(asked, 1):
+            if (prompt, mode) not in done:
+                wishes = settings_of(mode, number) | {"steps": options.steps}
+                question = Question(prompt, seed=number, wishes=wishes)
+                row = {"run": run, "prompt": prompt, "mode": mode}
+                row |= compared(question, david, goliath_model, Place(address, insecure=True))
+                done[prompt, mode] = row
+                results.write(json.dumps(row) + "\n")
+                results.flush()
+            same = done[prompt, mode]["same"]
+            print(f"{place}/{len(asked)} {same} {mode}: {prompt}", file=sys.stderr)
+    rows = [done[prompt, mode] for _, prompt, mode in asked]
     same = sum(row["same"] for row in rows)
+    counts = Counter(row["mode"] for row in rows)
     tokens = sum(row["tokens"] for row in rows)
-    print(json.dumps({"prompts": len(rows), "same": same, "tokens": tokens, **run}))
+    print(json.dumps({"answers": len(rows), "same": same, "tokens": tokens, "modes": counts} | run))
     sys.exit(0 if same == len(rows) else 1)
+
+
+def plan(prompts: int, modes: Sequence[str], *, every: bool) -> Iterator[tuple[int, str, str]]:
+    """(number, prompt, mode) of each answer."""
+    for number, prompt in enumerate(questions(prompts)):
+        for mode in modes if every else [modes[number % len(modes)]]:
+            yield number, prompt, mode
+
+
+def compared(
+    question: Question,
+    david: David,
+    goliath_model: tuple[SimplexDiffusionLM, Vocabulary],
+    place: Place,
+) -> dict[str, Any]:
+    """One question asked both ways: the answer's tokens, counted, and whether they are the same."""
+    model, vocabulary = goliath_model
+    here = ask_embedded(
+        question,
+        david,
+        goliath=models.DEFAULT_GOLIATH,
+        model=model,
+        vocabulary=vocabulary,
+        on_draft=lambda _: None,
+    )
+    there = asyncio.run(ask(question, david, place, timeout_s=600, on_draft=lambda _: None))
+    return {"tokens": len(here.tokens), "same": here.tokens == there.tokens}
 
 
 if __name__ == "__main__":

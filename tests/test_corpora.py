@@ -125,11 +125,20 @@ def test_build_is_deterministic(packages: Path, tmp_path: Path) -> None:
 def test_held_out_recipes_are_form_a_with_ingredients(packages: Path, tmp_path: Path) -> None:
     build(packages, tmp_path / "out")
     tested = load(tmp_path / "out", "recipes.test")
-    assert {record["form"] for record in tested} == {"A", "B", "C", "D"}
+    assert {record["form"] for record in tested} == {"A", "B", "C", "D", "E"}
     held = load(tmp_path / "out", "heldout-recipes")
     assert [r["title"] for r in held] == titles("test", 3)
     assert held[0]["ingredients"] == f"Ingredients: 1 {held[0]['title']}; Salt."
     assert all(record["form"] == "A" and "context" not in record for record in held)
+
+
+def test_what_is_written_stands_in_the_notes(packages: Path, tmp_path: Path) -> None:
+    build(packages, tmp_path / "out")
+    recipes = {r["title"]: r["response"] for r in load(tmp_path / "out", "recipes.train")[::-1]}
+    written = [r for r in load(tmp_path / "out", "recipes.train") if r["form"] == "E"]
+    assert {record["title"] for record in written} == set(recipes)
+    assert all(record["response"] in record["context"] for record in written)
+    assert any(record["context"] != record["response"] for record in written)
 
 
 def test_bundled_recipes_are_all_held_out() -> None:

@@ -93,6 +93,17 @@ def test_client_says_that_nobody_is_there(run, pair, capsys):
     assert "127.0.0.1:9" in capsys.readouterr().err
 
 
+def test_identity_asks_each_prompt_in_each_mode(run, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    options = ("--prompts", "1", "--steps", "2", "--all-modes", "--modes", "certified,lag 1")
+    with pytest.raises(SystemExit) as ended:
+        run("identity.py", *options, "--results", str(tmp_path / "results.jsonl"))
+    assert ended.value.code == 0
+    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [(row["mode"], row["same"]) for row in rows] == [("certified", True), ("lag 1", True)]
+    assert all(row["tokens"] for row in rows)
+
+
 @pytest.mark.parametrize(
     "name", ["embedded_pair.py", "own_contributor.py", "watch_steps.py", "client_over_grpc.py"]
 )

