@@ -54,14 +54,19 @@ def load(
     Args:
         kind: the program's settings class.
         program: "goliath" or "david"; names the file in the configuration folder.
-        given: what the command line said; None means that it said nothing.
+        given: what the command line said; None means that it said nothing. Names that are no
+            settings are the command's own.
         file: the TOML file to read instead of the one in the configuration folder.
 
     Raises:
         UsageError: a file that is missing or no TOML, an unknown key, a value out of range.
     """
     table = _read(_file(program, file))
-    named = {key: value for key, value in given.items() if value is not None}
+    named = {
+        name: value
+        for name, value in given.items()
+        if value is not None and name in kind.model_fields
+    }
     try:
         return kind(**{**table, **EnvSettingsSource(kind)(), **named})
     except ValidationError as error:

@@ -1,7 +1,7 @@
 """Options that both programs take."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,3 +26,10 @@ LogFormat = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More on stderr.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+
+
+def given(command: typer.Context) -> dict[str, Any]:
+    """What the command line said, by the names of the command's parameters; None where it said
+    nothing, as an absent flag does.
+    """
+    return {name: None if value is False else value for name, value in command.params.items()}

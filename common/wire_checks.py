@@ -115,9 +115,8 @@ def pack_bits(values: np.ndarray, bits: int) -> bytes:
     with 0.
     """
     groups = -(-values.size // 8)
-    words = np.zeros(groups * 8, np.uint32)
-    words[: values.size] = values.ravel()
-    words = words.reshape(groups, 8)  # eight integers fill whole bytes: `bits` of them
+    words = np.zeros((groups, 8), np.uint32)  # eight integers fill whole bytes: `bits` of them
+    words.reshape(-1)[: values.size] = values.ravel()
     packed = np.zeros((groups, bits + 4), np.uint8)
     for place in range(8):
         byte, shift = divmod(place * bits, 8)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def ask(
+    command: typer.Context,
     prompt: Annotated[
         str,
         typer.Argument(
@@ -111,41 +112,6 @@ def ask(
     verbose: o.Verbose = False,
 ) -> None:
     """Ask Goliath, with David's help at every denoising step."""
-    given = {
-        "goliath": goliath,
-        "insecure": insecure,
-        "tls_cert": tls_cert,
-        "tls_key": tls_key,
-        "server_ca": server_ca,
-        "server_name": server_name,
-        "model": model,
-        "weight": weight,
-        "contrast": contrast,
-        "steps": steps,
-        "block": block,
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "min_p": min_p,
-        "ramp": ramp,
-        "projection": projection,
-        "self_conditioning": self_conditioning,
-        "halt": halt,
-        "guide": guide,
-        "label": label,
-        "strength": strength,
-        "seed": seed,
-        "lag": lag,
-        "every": every,
-        "late": late,
-        "codec": codec,
-        "certify": certify or None,
-        "budget": budget,
-        "timeout": timeout,
-        "device": device,
-        "dtype": dtype,
-        "threads": threads,
-        "log_format": log_format,
-    }
     from common.config import load
     from common.interrupt import interruptible
     from common.logs import start_log
@@ -156,7 +122,7 @@ def ask(
     from david_client.view import View
 
     with interruptible():
-        settings = load(DavidSettings, program="david", given=given, file=config)
+        settings = load(DavidSettings, program="david", given=o.given(command), file=config)
         start_log(form=settings.log_format, verbose=verbose)
         question = read_prompt(prompt)
         after = read_suffix(suffix)

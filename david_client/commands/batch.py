@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def batch(
+    command: typer.Context,
     file: Annotated[
         str,
         typer.Argument(
@@ -44,24 +45,6 @@ def batch(
     verbose: o.Verbose = False,
 ) -> None:
     """Ask every line of a file; the models are loaded once. The first line that fails ends it."""
-    given = {
-        "goliath": goliath,
-        "insecure": insecure,
-        "tls_cert": tls_cert,
-        "tls_key": tls_key,
-        "server_ca": server_ca,
-        "server_name": server_name,
-        "model": model,
-        "weight": weight,
-        "steps": steps,
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "seed": seed,
-        "device": device,
-        "dtype": dtype,
-        "threads": threads,
-        "log_format": log_format,
-    }
     from common.config import load
     from common.console import print_json, print_text
     from common.interrupt import interruptible
@@ -69,7 +52,7 @@ def batch(
     from david_client.settings import DavidSettings
 
     with interruptible():
-        settings = load(DavidSettings, program="david", given=given, file=config)
+        settings = load(DavidSettings, program="david", given=o.given(command), file=config)
         start_log(form=settings.log_format, verbose=verbose)
         with _lines(file) as lines:
             from david_client.batch import ask_all

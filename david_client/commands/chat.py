@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def chat(
+    command: typer.Context,
     goliath: o.Goliath = None,
     insecure: o.Insecure = None,
     tls_cert: o.TlsCert = None,
@@ -48,30 +49,6 @@ def chat(
     verbose: o.Verbose = False,
 ) -> None:
     """Talk with Goliath, with David's help; from a pipe, each line is a question or a command."""
-    given = {
-        "goliath": goliath,
-        "insecure": insecure,
-        "tls_cert": tls_cert,
-        "tls_key": tls_key,
-        "server_ca": server_ca,
-        "server_name": server_name,
-        "model": model,
-        "weight": weight,
-        "contrast": contrast,
-        "certify": certify or None,
-        "steps": steps,
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "seed": seed,
-        "lag": lag,
-        "every": every,
-        "memory": memory,
-        "history": False if no_history else None,
-        "device": device,
-        "dtype": dtype,
-        "threads": threads,
-        "log_format": log_format,
-    }
     from common.config import load
     from common.interrupt import interruptible
     from common.logs import start_log
@@ -79,7 +56,12 @@ def chat(
     from david_client.settings import DavidSettings
 
     with interruptible():
-        settings = load(DavidSettings, program="david", given=given, file=config)
+        settings = load(
+            DavidSettings,
+            program="david",
+            given=o.given(command) | {"history": False if no_history else None},
+            file=config,
+        )
         start_log(form=settings.log_format, verbose=verbose)
         talk = Conversation(settings, context=context)
         if json or not (sys.stdin.isatty() and sys.stderr.isatty()):

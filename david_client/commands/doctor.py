@@ -6,6 +6,7 @@ from david_client.commands import options as o
 
 
 def doctor(
+    command: typer.Context,
     goliath: o.Goliath = None,
     insecure: o.Insecure = None,
     tls_cert: o.TlsCert = None,
@@ -26,25 +27,13 @@ def doctor(
     from common.interrupt import interruptible
     from david_client.settings import DavidSettings
 
-    given = {
-        "goliath": goliath,
-        "insecure": insecure,
-        "tls_cert": tls_cert,
-        "tls_key": tls_key,
-        "server_ca": server_ca,
-        "server_name": server_name,
-        "model": model,
-        "device": device,
-        "dtype": dtype,
-        "threads": threads,
-    }
     with interruptible():
         checks = Doctor(as_json=json)
         checks.check("package", package_is_ours)
         checks.check("versions", versions)
         settings = checks.check(
             "settings",
-            lambda: load(DavidSettings, program="david", given=given, file=config),
+            lambda: load(DavidSettings, program="david", given=o.given(command), file=config),
             show=lambda found: f"model {found.model}, goliath {found.goliath}",
         )
         if settings is not None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from common.options import Config, Device, Dtype, Insecure, Json, LogFormat, Threads, Verbose
+from common.options import Config, Device, Dtype, Insecure, Json, LogFormat, Threads, Verbose, given
 
 __all__ = [
     "Certify",
@@ -32,6 +32,7 @@ __all__ = [
     "TlsKey",
     "Verbose",
     "Weight",
+    "given",
 ]
 
 Goliath = Annotated[

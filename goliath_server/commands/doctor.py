@@ -6,6 +6,7 @@ from goliath_server.commands import options as o
 
 
 def doctor(
+    command: typer.Context,
     model: o.ModelName = None,
     listen: o.Listen = None,
     insecure: o.Insecure = None,
@@ -25,24 +26,13 @@ def doctor(
     from common.interrupt import interruptible
     from goliath_server.settings import GoliathSettings
 
-    given = {
-        "model": model,
-        "listen": listen,
-        "insecure": insecure,
-        "tls_cert": tls_cert,
-        "tls_key": tls_key,
-        "client_ca": client_ca,
-        "device": device,
-        "dtype": dtype,
-        "threads": threads,
-    }
     with interruptible():
         checks = Doctor(as_json=json)
         checks.check("package", package_is_ours)
         checks.check("versions", versions)
         settings = checks.check(
             "settings",
-            lambda: load(GoliathSettings, program="goliath", given=given, file=config),
+            lambda: load(GoliathSettings, program="goliath", given=o.given(command), file=config),
             show=lambda found: f"model {found.model}, address {found.listen}",
         )
         if settings is not None:

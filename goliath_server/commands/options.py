@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from common.options import Config, Device, Dtype, Insecure, Json, LogFormat, Threads, Verbose
+from common.options import Config, Device, Dtype, Insecure, Json, LogFormat, Threads, Verbose, given
 
 __all__ = [
     "ClientCa",
@@ -21,6 +21,7 @@ __all__ = [
     "TlsCert",
     "TlsKey",
     "Verbose",
+    "given",
 ]
 
 ModelName = Annotated[

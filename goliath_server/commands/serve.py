@@ -8,6 +8,7 @@ from goliath_server.commands import options as o
 
 
 def serve(
+    command: typer.Context,
     model: o.ModelName = None,
     listen: o.Listen = None,
     insecure: o.Insecure = None,
@@ -39,23 +40,6 @@ def serve(
     verbose: o.Verbose = False,
 ) -> None:
     """Serve a large model to Davids, until Ctrl-C or SIGTERM."""
-    given = {
-        "model": model,
-        "listen": listen,
-        "insecure": insecure,
-        "tls_cert": tls_cert,
-        "tls_key": tls_key,
-        "client_ca": client_ca,
-        "max_sessions": max_sessions,
-        "max_streams_per_peer": max_streams_per_peer,
-        "guide": guide,
-        "label": label,
-        "strength": strength,
-        "device": device,
-        "dtype": dtype,
-        "threads": threads,
-        "log_format": log_format,
-    }
     from common.config import load
     from common.console import note, print_json
     from common.interrupt import interruptible
@@ -63,7 +47,7 @@ def serve(
     from goliath_server.settings import GoliathSettings
 
     with interruptible():
-        settings = load(GoliathSettings, program="goliath", given=given, file=config)
+        settings = load(GoliathSettings, program="goliath", given=o.given(command), file=config)
         start_log(form=settings.log_format, verbose=verbose)
         note(f"goliath: loading {settings.model}")
         import asyncio
