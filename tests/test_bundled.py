@@ -91,7 +91,7 @@ def test_david_helps_goliath_on_a_sample_of_held_out_recipes(pair):
     questions = read_questions(HELD_OUT, limit=8)
     both = Pair(goliath, david.model, david.vocabulary)
     report = evaluate_pair(both, questions, weights=(0.75,))
-    assert report["best"] < report["goliath"] / 2
+    assert report["best"] < 0.65 * report["goliath"]
     # On recipes the little David knows nearly all that the pair does.
     assert report["david"] < 1.1 * report["best"]
 
