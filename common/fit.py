@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
 
 DEFAULT_STEPS = 32
-DEFAULT_TEMPERATURE = 0.55
+DEFAULT_TEMPERATURE = 0.75
 DEFAULT_MIN_P = 0.05
 DEFAULT_WEIGHT = 0.75
 DEFAULT_BUDGET_MS = 10_000

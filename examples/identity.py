@@ -47,7 +47,7 @@ def settings_of(mode: str, number: int) -> dict[str, Any]:
     """
     return MODES[mode] | {
         "weight": (0.75, 0.5)[number % 2],
-        "temperature": (0.55, 0.0)[number // 2 % 2],
+        "temperature": (0.75, 0.0)[number // 2 % 2],
         "max_tokens": (64, 64, 64, 128)[number // 4 % 4],
     }
 

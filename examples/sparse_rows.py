@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--david", default=models.DEFAULT_DAVID)
     parser.add_argument("--prompts", type=int, default=24, help="held-out recipes (default 24)")
     parser.add_argument("--steps", type=int, default=32, help="for a block (default: 32)")
-    parser.add_argument("--temperature", type=float, default=0.55, help="(default: 0.55)")
+    parser.add_argument("--temperature", type=float, default=0.75, help="(default: 0.75)")
     parser.add_argument("--weight", type=float, default=0.75, help="David's share (default: 0.75)")
     options = parser.parse_args()
     goliath, vocabulary = models.load(options.goliath)

@@ -105,7 +105,7 @@ PROMPTS = (
 )
 WAYS = [
     {"weight": weight, "codec": codec, "temperature": temperature}
-    for weight, codec, temperature in itertools.product((0.5, 0.75), (Codec.TOPK,), (0.0, 0.55))
+    for weight, codec, temperature in itertools.product((0.5, 0.75), (Codec.TOPK,), (0.0, 0.75))
 ]
 ASKED = [
     (prompt, WAYS[number % len(WAYS)] | {"steps": 8, "max_tokens": 64 if number % 3 else 128})
