@@ -190,8 +190,12 @@ def test_the_reference_with_its_own_noise(members):
 LENGTH, ROWS = 32, 24
 TOKENS = {0.25: 9000, 0.3: 3000, 0.35: 3000, 0.4: 3000}
 """Tokens at each time; at .25 the loss is small, and more are needed."""
-MOST = 0.12
-"""Largest excess of the loss, a share."""
+MOST = {0.25: 0.018, 0.3: 0.11, 0.35: 0.3, 0.4: 0.53}
+"""Largest excess of the loss at each time, nats a token: what the form leaves out of the state. It
+hardly depends on how good the model is (.015, .091, .256 and .446 with the bundled one before, .014,
+.082, .245 and .437 with this one, whose loss is nearly half): a share of the loss would. With m = 192
+it is above at all four times.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +234,7 @@ def test_extremes_cost_a_little(goliath):
     form = model.config.form
     chosen = crops(vocabulary)
     assert len(chosen) * LENGTH >= max(TOKENS.values())
-    totals = torch.zeros(len(TOKENS), 2)
+    totals, tokens = torch.zeros(len(TOKENS), 2), torch.zeros(len(TOKENS))
     for first in range(0, len(chosen), ROWS):
         part = chosen[first : first + ROWS]
         target = torch.tensor([crop[1] for crop in part])
@@ -249,11 +253,12 @@ def test_extremes_cost_a_little(goliath):
         for i, time in enumerate(TOKENS):
             if first * LENGTH >= TOKENS[time]:
                 continue
+            tokens[i] += target.numel()
             t = torch.full((len(part),), time, dtype=torch.float64)
             both = (dense_evidence(normals, hot, t), extremes_evidence(hot, t, *cut))
             for column, simplex in enumerate(both):
                 totals[i, column] += loss_of(model, simplex, text, starts, mask, target, t)
     dense, extremes = totals.unbind(-1)
-    difference = (extremes / dense - 1).tolist()
+    difference = ((extremes - dense) / tokens).tolist()
     assert min(difference) > 0, difference
-    assert max(difference) < MOST, difference
+    assert all(d < most for d, most in zip(difference, MOST.values(), strict=True)), difference
