@@ -111,8 +111,8 @@ def id_bits(vocabulary_size: int) -> int:
 
 
 def pack_bits(values: np.ndarray, bits: int) -> bytes:
-    """Integers of so many bits (1 to 24), the first in the lowest bits; the last byte is filled
-    with 0.
+    """Unsigned integers of any shape in so many bits each (1 to 24), row-major, the first in the
+    lowest bits; the last byte is filled with 0.
     """
     groups = -(-values.size // 8)
     words = np.zeros((groups, 8), np.uint32)  # eight integers fill whole bytes: `bits` of them

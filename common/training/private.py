@@ -86,7 +86,7 @@ def notes(title: str, dishes: Sequence[str], *, copies: int = 3) -> Iterator[tup
 
 
 LONGEST_WRITTEN = 60
-"""Words of a recipe that a note holds, at most."""
+"""Words of a recipe that a note holds, at most; of a single longer sentence, twice as many."""
 
 
 def written(
