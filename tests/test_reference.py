@@ -191,9 +191,10 @@ LENGTH, ROWS = 32, 24
 TOKENS = {0.25: 9000, 0.3: 3000, 0.35: 3000, 0.4: 3000}
 """Tokens at each time; at .25 the loss is small, and more are needed."""
 MOST = {0.25: 0.018, 0.3: 0.11, 0.35: 0.3, 0.4: 0.53}
-"""Largest excess of the loss at each time, nats a token: what the form leaves out of the state. It
-hardly depends on how good the model is (.015, .091, .256 and .446 with the bundled one before, .014,
-.082, .245 and .437 with this one, whose loss is nearly half): a share of the loss would. With m = 192
+"""Largest excess of the loss at each time, nats a token: what the form leaves out of the state.
+
+It hardly depends on how good the model is: .015, .091, .256 and .446 with the bundled one before;
+.014, .082, .245 and .437 with this one, whose loss is a third to a half of that one's. With m = 192
 it is above at all four times.
 """
 
