@@ -28,7 +28,7 @@ from david_client.client import ask
 from david_client.embedded import ask_embedded
 from david_client.place import Place
 
-MODES = {
+MODES: dict[str, dict[str, Any]] = {
     "sparse": {},
     "certified": {"certify": True},
     "dense": {"codec": Codec.DENSE},
@@ -36,9 +36,18 @@ MODES = {
     "fused": {"self_conditioning": SelfConditioning.FUSED},
     "lag 1": {"lag": 1},
     "lag 4": {"lag": 4},
-    "every 4:4:4": {"every": Every(4, 4, 4)},
+    "every 2:4:2": {"every": Every(2, 4, 2)},
     "ramp 1": {"ramp": 1.0},
+    "estimate": {"self_conditioning": SelfConditioning.ESTIMATE},
+    "halt": {"halt_patience": 2, "halt_margin": 1.0},
+    "suffix": {},
+    "contrast": {},
 }
+TEXTS: dict[str, dict[str, Any]] = {
+    "suffix": {"suffix": "Serve at once."},
+    "contrast": {"context": "Sara buys flour at the bakery on Tuesday.", "contrast": 0.5},
+}
+"""What a mode asks with, beside the prompt."""
 
 
 def settings_of(mode: str, number: int) -> dict[str, Any]:
@@ -83,7 +92,7 @@ def main() -> None:
         for place, (number, prompt, mode) in enumerate(asked, 1):
             if (prompt, mode) not in done:
                 wishes = settings_of(mode, number) | {"steps": options.steps}
-                question = Question(prompt, seed=number, wishes=wishes)
+                question = Question(prompt, number, wishes=wishes, **TEXTS.get(mode, {}))
                 row = {"run": run, "prompt": prompt, "mode": mode}
                 row |= compared(question, david, goliath_model, Place(address, insecure=True))
                 done[prompt, mode] = row

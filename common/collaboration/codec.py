@@ -12,11 +12,11 @@ from common.errors import InternalError
 LOWEST = -30000.0
 """Rows are clamped here, so that fp16 holds every value."""
 
-LEAST_ENTRIES = 12
+LEAST_ENTRIES = 8
 """Entries that every row sends in the codec topk, however sure it is."""
-MOST_ENTRIES = 216
+MOST_ENTRIES = 160
 """Entries that no row exceeds in the codec topk, however flat it is."""
-CORE_LEAD = 15.0
+CORE_LEAD = 12.0
 """By how many logits the large model may prefer an id that was left out to the best one sent,
 before that id could be a candidate.
 """
