@@ -21,6 +21,9 @@ CORE_LEAD = 12.0
 before that id could be a candidate.
 """
 
+ROWS_AT_ONCE = 8
+"""Rows encoded together: no copy of all logits is made, and these stay in the processor's cache."""
+
 
 def reach_of(*, temperature: float, min_p: float, weight: float) -> float:
     """How far below its best entry a row is sent, in logits.
@@ -61,34 +64,40 @@ def encode(
         entries: most entries of a row in the codec topk, at least 1.
         reach: how far below the best entry, in logits, entries are sent in the codec topk.
     """
-    shifted = _shifted(rows)
-    log_mass = shifted.logsumexp(-1).cpu().numpy()
-    rounded = shifted.half()
-    size = rows.shape[-1]
-    if codec is Codec.DENSE:
-        return Contribution(
-            block=block,
-            step=step,
-            codec=codec,
-            counts=np.full(len(rows), size, np.int32),
-            ids=np.empty(0, np.int32),
-            values=rounded.flatten().cpu().numpy(),
-            floors=np.empty(0, np.float16),
-            log_mass=log_mass,
-        )
-    sent = _sent(rounded, entries, reach)
-    # Where a row is sent whole, nothing stands at its floor.
-    floors = torch.where(sent, LOWEST, rounded.float()).amax(-1).half()
-    positions, ids = sent.nonzero(as_tuple=True)
+    parts = [_part(some, codec, entries, reach) for some in rows.split(ROWS_AT_ONCE)]
+    counts, ids, values, floors, log_mass = (
+        np.concatenate(column) for column in zip(*parts, strict=True)
+    )
     return Contribution(
         block=block,
         step=step,
         codec=codec,
-        counts=sent.sum(-1).to(torch.int32).cpu().numpy(),
-        ids=ids.to(torch.int32).cpu().numpy(),
-        values=rounded[positions, ids].cpu().numpy(),
-        floors=floors.cpu().numpy(),
+        counts=counts,
+        ids=ids,
+        values=values,
+        floors=floors,
         log_mass=log_mass,
+    )
+
+
+def _part(rows: Tensor, codec: Codec, entries: int, reach: float) -> tuple[np.ndarray, ...]:
+    """Counts, ids, values, floors and log-masses of some rows."""
+    size = rows.shape[-1]
+    shifted = _shifted(rows)
+    log_mass = shifted.logsumexp(-1).cpu().numpy()
+    rounded = shifted.half()
+    if codec is Codec.DENSE:
+        whole = np.full(len(rows), size, np.int32)
+        values = rounded.flatten().cpu().numpy()
+        return whole, np.empty(0, np.int32), values, np.empty(0, np.float16), log_mass
+    sent, floors = _sent(rounded.float(), entries, reach)
+    places = sent.sort().values
+    return (
+        torch.bincount(places // size, minlength=len(rows)).to(torch.int32).cpu().numpy(),
+        (places % size).to(torch.int32).cpu().numpy(),
+        rounded.view(-1)[places].cpu().numpy(),
+        floors.half().cpu().numpy(),
+        log_mass,
     )
 
 
@@ -97,25 +106,38 @@ def _shifted(rows: Tensor) -> Tensor:
     top = rows.amax(-1, keepdim=True)
     if not torch.isfinite(top).all():
         raise InternalError("expected finite logits from the model, got NaN or infinity")
-    return (rows.float() - top).clamp(LOWEST, 0.0)
+    return (rows.float() - top).clamp_(LOWEST, 0.0)
 
 
-def _sent(rounded: Tensor, entries: int, reach: float) -> Tensor:
-    """(positions, V) bool, which of the rounded entries are sent."""
+def _sent(rounded: Tensor, entries: int, reach: float) -> tuple[Tensor, Tensor]:
+    """(sent,) int64, position * V + id of what is sent, in no order; and (positions,) the floors.
+
+    Args:
+        rounded: (positions, V) fp32, the entries as they are sent.
+        entries: most of a row.
+        reach: how far below 0 they are sent.
+    """
     size = rounded.shape[-1]
-    rounded = rounded.float()
-    sent = rounded >= -reach
-    counts = sent.sum(-1)
     least, most = min(LEAST_ENTRIES, entries, size), min(entries, size)
-    for wrong, count in ((counts < least, least), (counts > most, most)):
-        if wrong.any():
-            sent[wrong] = largest(rounded[wrong], count)
-    return sent
+    best = rounded.topk(min(most + 1, size), dim=-1)
+    counts = (best.values >= -reach).sum(-1, keepdim=True).clamp(least, most)
+    # Where a row is sent whole, nothing stands at its floor.
+    below = torch.nn.functional.pad(best.values, (0, 1), value=LOWEST)
+    floors = below.gather(-1, counts)
+    # Which of equal entries topk gives is not defined: those at the cut are chosen by id.
+    tied = (below.gather(-1, counts - 1) == floors) & (counts < size)
+    ranks = torch.arange(best.values.shape[-1], device=rounded.device)
+    taken = (ranks < counts) & ~tied
+    starts = torch.arange(0, rounded.numel(), size, device=rounded.device).unsqueeze(-1)
+    found = [(best.indices + starts)[taken]]
+    for row in tied.squeeze(-1).nonzero().flatten().tolist():
+        mine = largest(rounded[row : row + 1], int(counts[row]))
+        found.append(mine.flatten().nonzero().flatten() + row * size)
+    return torch.cat(found), floors.squeeze(-1)
 
 
 def largest(rows: Tensor, count: int) -> Tensor:
     """(rows, V) bool, the `count` largest entries of each row, of equal ones the lowest ids."""
-    # Which of equal entries topk gives is not defined: it only tells where to cut.
     cut = rows.topk(count, dim=-1).values[:, -1:]
     above, tied = rows > cut, rows == cut
     room = count - above.sum(-1, keepdim=True)
