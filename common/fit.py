@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
 
 DEFAULT_STEPS = 32
-DEFAULT_TEMPERATURE = 0.75
+DEFAULT_TEMPERATURE = 0.65
 DEFAULT_MIN_P = 0.05
 DEFAULT_WEIGHT = 0.75
+DEFAULT_NO_REPEAT = 2
 DEFAULT_BUDGET_MS = 10_000
 
 
@@ -53,6 +54,7 @@ def default_settings(config: SimplexDiffusionConfig) -> SessionSettings:
         codec=Codec.TOPK,
         self_conditioning=SelfConditioning(config.self_conditioning),
         budget_ms=DEFAULT_BUDGET_MS,
+        no_repeat=DEFAULT_NO_REPEAT,
     )
 
 

@@ -2,7 +2,7 @@
 
 from common.collaboration.timing import MAX_EVERY, MAX_LAG, Every
 from common.diffusion.halting import MAX_MARGIN, MAX_PATIENCE
-from common.diffusion.terms import MAX_RAMP, Projection, SelfConditioning
+from common.diffusion.terms import LONGEST_NO_REPEAT, MAX_RAMP, Projection, SelfConditioning
 from common.errors import ProcessMismatchError, ProtocolMismatchError
 from common.frames import (
     MAX_INDEX,
@@ -119,10 +119,15 @@ def settings_to_proto(settings: SessionSettings) -> pb.Settings:
         halt_patience=settings.halt_patience,
         halt_margin=settings.halt_margin,
         ramp=settings.ramp,
+        no_repeat=settings.no_repeat,
         certify=settings.certify,
         lag=settings.lag,
         every=None if settings.every is None else _every_to_proto(settings.every),
     )
+
+
+def _no_repeat(length: int) -> int:
+    return integer("settings.no_repeat", length, low=2, high=LONGEST_NO_REPEAT) if length else 0
 
 
 def _every_to_proto(every: Every) -> pb.Every:
@@ -166,6 +171,7 @@ def settings_from_proto(message: pb.Settings) -> SessionSettings:
         halt_patience=integer("settings.halt_patience", patience, low=0, high=MAX_PATIENCE),
         halt_margin=number("settings.halt_margin", message.halt_margin, low=0.0, high=most_margin),
         ramp=number("settings.ramp", message.ramp, low=0.0, high=MAX_RAMP),
+        no_repeat=_no_repeat(message.no_repeat),
         certify=message.certify,
         lag=integer("settings.lag", message.lag, low=0, high=MAX_LAG),
         every=_every_from_proto(message),

@@ -10,7 +10,7 @@ from common.collaboration.contribution import Codec
 from common.collaboration.timing import MAX_EVERY, MAX_LAG, Every
 from common.config import ProgramSettings
 from common.diffusion.halting import MAX_MARGIN, MAX_PATIENCE, HaltRule
-from common.diffusion.terms import MAX_RAMP, Projection, SelfConditioning
+from common.diffusion.terms import LONGEST_NO_REPEAT, MAX_RAMP, Projection, SelfConditioning
 from common.frames import LateRule
 from common.guidance.choice import LARGEST_STRENGTH, GuideChoice, guide_choice
 from common.models import DEFAULT_DAVID, DEFAULT_GOLIATH
@@ -56,6 +56,8 @@ class DavidSettings(ProgramSettings):
     """Least probability of a candidate as a share of the best one's."""
     ramp: float | None = Field(None, ge=0, le=MAX_RAMP)
     """How much later the last position is denoised than the first; 0 is all at once."""
+    no_repeat: int | None = Field(None, ge=0, le=LONGEST_NO_REPEAT)
+    """Tokens of a run that is not drawn twice in a block; 0: all may be."""
     projection: Projection | None = None
     """How scores become the next state."""
     self_conditioning: SelfConditioning | None = None
@@ -106,6 +108,13 @@ class DavidSettings(ProgramSettings):
             halt_rule(text)
         return text
 
+    @field_validator("no_repeat")
+    @classmethod
+    def _check_no_repeat(cls, value: int | None) -> int | None:
+        if value == 1:
+            raise ValueError("expected 0, or 2 and more: no token may be forbidden to come again")
+        return value
+
     @field_validator("every")
     @classmethod
     def _check_every(cls, value: str | None, info: ValidationInfo) -> str | None:
@@ -147,6 +156,7 @@ class DavidSettings(ProgramSettings):
             "min_p": self.min_p,
             "weight": self.weight,
             "ramp": self.ramp,
+            "no_repeat": self.no_repeat,
             "projection": self.projection,
             "self_conditioning": self.self_conditioning,
             "late_rule": self.late,

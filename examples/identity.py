@@ -38,6 +38,7 @@ MODES: dict[str, dict[str, Any]] = {
     "lag 4": {"lag": 4},
     "every 2:4:2": {"every": Every(2, 4, 2)},
     "ramp 1": {"ramp": 1.0},
+    "repeats": {"no_repeat": 0},
     "estimate": {"self_conditioning": SelfConditioning.ESTIMATE},
     "halt": {"halt_patience": 2, "halt_margin": 1.0},
     "suffix": {},
@@ -56,7 +57,7 @@ def settings_of(mode: str, number: int) -> dict[str, Any]:
     """
     return MODES[mode] | {
         "weight": (0.75, 0.5)[number % 2],
-        "temperature": (0.75, 0.0)[number // 2 % 2],
+        "temperature": (0.65, 0.0)[number // 2 % 2],
         "max_tokens": (64, 64, 64, 128)[number // 4 % 4],
     }
 

@@ -40,7 +40,14 @@ def tokens(plan: Plan, request: Predict, scores: torch.Tensor) -> torch.Tensor:
     if state.step == len(plan.times) - 1:
         return greedy(scores)
     stream = Stream([plan.seed], [state.block], [state.step], CPU)
-    return project(scores, stream, temperature=plan.draw, min_p=plan.min_p)
+    return project(
+        scores,
+        stream,
+        temperature=plan.draw,
+        min_p=plan.min_p,
+        no_repeat=plan.no_repeat,
+        end=plan.end,
+    )
 
 
 def compare(
@@ -86,7 +93,7 @@ def main() -> None:
     parser.add_argument("--david", default=models.DEFAULT_DAVID)
     parser.add_argument("--prompts", type=int, default=24, help="held-out recipes (default 24)")
     parser.add_argument("--steps", type=int, default=32, help="for a block (default: 32)")
-    parser.add_argument("--temperature", type=float, default=0.75, help="(default: 0.75)")
+    parser.add_argument("--temperature", type=float, default=0.65, help="(default: 0.65)")
     parser.add_argument("--weight", type=float, default=0.75, help="David's share (default: 0.75)")
     options = parser.parse_args()
     goliath, vocabulary = models.load(options.goliath)

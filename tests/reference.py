@@ -137,14 +137,33 @@ def as_sent(logits: Tensor) -> Tensor:
     return (logits - logits.amax(-1, keepdim=True)).half().float()
 
 
-def project(scores: Tensor, gumbels: Tensor, temperature: float, min_p: float) -> list[int]:
-    """The best id, or one drawn among those with at least min_p of the best one's probability."""
+def project(
+    scores: Tensor,
+    gumbels: Tensor,
+    temperature: float,
+    min_p: float,
+    no_repeat: int = 0,
+    end: int = -1,
+) -> list[int]:
+    """The best id, or one drawn among those with at least min_p of the best one's probability, if
+    it can be none that says a run of so many tokens again.
+    """
     if temperature == 0:
         return [row.tolist().index(row.max().item()) for row in scores]
     p = (scores / temperature).softmax(-1)
     kept = p >= min_p * p.amax(-1, keepdim=True)
     keys = (scores.double() / temperature + gumbels).masked_fill(~kept, -torch.inf)
-    return keys.argmax(-1).tolist()
+    draft = keys.argmax(-1).tolist()
+    for i in range(len(draft) if no_repeat else 0):
+        if end in draft[:i]:
+            break
+        ranked = [v for v in keys[i].argsort(descending=True).tolist() if kept[i, v]]
+        for v in (*ranked, draft[i]):
+            draft[i] = v
+            told = [tuple(draft[j : j + no_repeat]) for j in range(i + 2 - no_repeat)]
+            if not told or told[-1] not in told[:-1]:
+                break
+    return draft
 
 
 def stressed(given: Tensor, other: Tensor, factor: float) -> Tensor:
@@ -176,6 +195,7 @@ def generate(
     self_conditioning: str,
     suffix: Sequence[int] = (),
     ramp: float = 0.0,
+    no_repeat: int = 0,
 ) -> list[int]:
     """The answer's ids, cut at the first end token."""
     answer: list[int] = []
@@ -207,9 +227,8 @@ def generate(
             if block == 0:
                 fused[0, end] = -torch.inf  # an answer has at least one token
             last = step == len(times) - 1
-            estimate = project(
-                fused, gumbels(block, step), 0.0 if last else float(temperature > 0), min_p
-            )
+            warm = 0.0 if last else float(temperature > 0)
+            estimate = project(fused, gumbels(block, step), warm, min_p, no_repeat, end)
             if self_conditioning == "estimate":
                 one_hot = torch.nn.functional.one_hot(torch.tensor(estimate), fused.shape[-1])
                 for member in (core, *davids):

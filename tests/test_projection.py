@@ -20,6 +20,35 @@ def random_scores(*shape: int, seed: int = 0, scale: float = 2.0) -> torch.Tenso
     return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+@given(
+    length=st.integers(2, 4),
+    seed=st.integers(0, 1000),
+    end=st.sampled_from([-1, 0, 3]),
+)
+@settings(max_examples=60, deadline=None)
+def test_runs_are_not_drawn_twice_where_another_candidate_stands(length, seed, end):
+    scores = random_scores(2, 24, 6, seed=seed)
+    free = project(scores, stream(2, seed=seed), temperature=1.0, min_p=0.2)
+    drawn = project(
+        scores, stream(2, seed=seed), temperature=1.0, min_p=0.2, no_repeat=length, end=end
+    )
+    inside = scores >= scores.amax(-1, keepdim=True) + math.log(0.2)
+    assert inside.gather(-1, drawn.unsqueeze(-1)).all()
+    for before, after, candidates in zip(free.tolist(), drawn.tolist(), inside, strict=True):
+        until = after.index(end) + 1 if end in after else len(after)
+        assert before[until:] == after[until:]
+        seen = set()
+        for i in range(length - 1, until):
+            stem = tuple(after[i - length + 1 : i])
+            if (*stem, before[i]) not in seen:
+                assert after[i] == before[i]
+            elif (*stem, after[i]) in seen:
+                others = candidates[i].nonzero().flatten().tolist()
+                assert after[i] == before[i]
+                assert all((*stem, v) in seen for v in others)
+            seen.add((*stem, after[i]))
+
+
 def test_greedy_takes_the_lowest_id_on_ties():
     scores = torch.tensor([[[1.0, 3.0, 3.0, 0.0], [2.0, 2.0, 2.0, 2.0], [0.0, -1.0, 0.5, 0.5]]])
     assert greedy(scores).tolist() == [[1, 0, 2]]

@@ -94,6 +94,7 @@ def slow(agreed: Plan, core, davids) -> list[int]:
         self_conditioning=agreed.self_conditioning.value,
         suffix=agreed.suffix,
         ramp=agreed.ramp,
+        no_repeat=agreed.no_repeat,
     )
 
 
@@ -138,6 +139,19 @@ def test_same_tokens_with_a_ramp(members, ramp):
     expected = slow(agreed, members[0], davids)
     assert fast(agreed, members[0], davids) == expected
     assert expected != slow(replace(agreed, ramp=0.0), members[0], davids)
+
+
+@pytest.mark.parametrize("no_repeat", [2, 3])
+@pytest.mark.parametrize("ends", [True, False])
+def test_same_tokens_without_repeats(members, no_repeat, ends):
+    agreed = plan(blocks=2, temperature=1.5, own=True, endless=True)
+    left = {100, 101, 102, *([VOCABULARY.end] if ends else [])}  # of so few, runs come again
+    rest = tuple(v for v in range(VOCABULARY.size) if v not in left)
+    agreed = replace(agreed, forbidden=rest, min_p=0.01)
+    davids = [reference.Member(members[1], PRIVATE, 0.4, PREFIX, contrast=0.5)]
+    expected = slow(replace(agreed, no_repeat=no_repeat), members[0], davids)
+    assert fast(replace(agreed, no_repeat=no_repeat), members[0], davids) == expected
+    assert ends or expected != slow(agreed, members[0], davids)
 
 
 def test_same_tokens_with_a_suffix(members):

@@ -64,6 +64,10 @@ class Terms(Protocol):
         """Steepness of the ramp of times from the first position to the last."""
 
     @property
+    def no_repeat(self) -> int:
+        """Tokens of a run that is not drawn twice in a block; 0: all may be."""
+
+    @property
     def lag(self) -> int:
         """Steps that contributions lag behind; 0 is lock-step."""
 
@@ -127,6 +131,7 @@ def plan_for(
         projection=terms.projection,
         halting=HaltRule(terms.halt_patience, terms.halt_margin),
         ramp=terms.ramp,
+        no_repeat=terms.no_repeat,
         halting_steps=_halting_steps(timing_of(terms)),
     )
 

@@ -74,6 +74,8 @@ class Plan:
     """Steps at which it may; None for all."""
     ramp: float = 0.0
     """Steepness of the ramp of times from the first position to the last; 0 for none."""
+    no_repeat: int = 0
+    """Tokens of a run that is not drawn twice in a block; 0: all may be."""
 
     @property
     def tempering(self) -> float:
@@ -271,7 +273,14 @@ def _project(plan: Plan, scores: Tensor, best: Candidates | None, block: int, st
     if best is not None and plan.projection is Projection.MULTI_HOT:
         return best.ids[..., :MAX_HOT]
     stream = Stream([plan.seed], [block], [step], scores.device)
-    drawn = project(scores, stream, temperature=plan.draw, min_p=plan.min_p)
+    drawn = project(
+        scores,
+        stream,
+        temperature=plan.draw,
+        min_p=plan.min_p,
+        no_repeat=plan.no_repeat,
+        end=plan.end,
+    )
     return drawn.unsqueeze(-1)
 
 

@@ -5,8 +5,10 @@ id on ties. Sources: SSD-LM section 3.4 (projections), Nguyen et al. 2024 (min-p
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -92,8 +94,21 @@ def _candidates(scores: Tensor, temperature: float, min_p: float) -> Tensor:
     return scores >= threshold(best, temperature=temperature, min_p=min_p)
 
 
-def project(scores: Tensor, stream: Stream, *, temperature: float, min_p: float) -> Tensor:
+def project(
+    scores: Tensor,
+    stream: Stream,
+    *,
+    temperature: float,
+    min_p: float,
+    no_repeat: int = 0,
+    end: int = -1,
+) -> Tensor:
     """Greedy at temperature 0, else one draw from the candidates.
+
+    A draw that would repeat a run of `no_repeat` tokens of the draft before it, up to the first end
+    token, is taken back: the position gets the next candidate in the order of its draw, or keeps
+    the first where all of them would repeat (Paulus et al. 2018, section 2.5, forbid this in beam
+    search). Positions that are drawn at once say a thing twice more often than those drawn in turn.
 
     Args:
         scores: (batch, positions, V) fp32 fused scores, -inf at ids that must not appear.
@@ -101,6 +116,9 @@ def project(scores: Tensor, stream: Stream, *, temperature: float, min_p: float)
             cost anything.
         temperature: 0 for greedy.
         min_p: least probability of a candidate, as a share of the best one's; in (0, 1].
+        no_repeat: tokens of a run that is not drawn twice, at least 2; 0: all may be. Greedy
+            repeats what it likes.
+        end: id of the end token.
 
     Returns:
         (batch, positions) int64.
@@ -118,7 +136,34 @@ def project(scores: Tensor, stream: Stream, *, temperature: float, min_p: float)
     chosen = winners.new_full(best.shape, scores.shape[-1]).scatter_reduce(
         0, place, winners, "amin"
     )
-    return chosen.view(scores.shape[:2])
+    chosen = chosen.view(scores.shape[:2])
+    if not no_repeat:
+        return chosen
+    order = keys.sort(descending=True).indices
+    order = order[place[order].sort(stable=True).indices]
+    ordered = np.split(ids[order].cpu().numpy(), place.bincount().cumsum(0).cpu().numpy()[:-1])
+    width = scores.shape[1]
+    drafts = [
+        _without_repeats(draft, ordered[row * width : (row + 1) * width], no_repeat, end)
+        for row, draft in enumerate(chosen.tolist())
+    ]
+    return torch.tensor(drafts, device=scores.device)
+
+
+def _without_repeats(
+    draft: list[int], ordered: Sequence[np.ndarray], length: int, end: int
+) -> list[int]:
+    """The draft with other candidates, best first in `ordered`, where a run would stand twice."""
+    seen: set[tuple[int, ...]] = set()
+    for position, candidates in enumerate(ordered):
+        before = tuple(draft[max(0, position - length + 1) : position])
+        if len(before) == length - 1:
+            fresh = (v for v in candidates.tolist() if (*before, v) not in seen)
+            draft[position] = next(fresh, draft[position])
+            seen.add((*before, draft[position]))
+        if draft[position] == end:
+            break
+    return draft
 
 
 def deciders(ids: Tensor, core_choice: Tensor, david_choice: Tensor | None) -> Tensor:

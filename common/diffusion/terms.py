@@ -35,6 +35,10 @@ MAX_RAMP = 16.0
 """Largest steepness of a ramp."""
 
 
+LONGEST_NO_REPEAT = 16
+"""Most tokens of a run that may not occur twice in a draft."""
+
+
 def draw_of(temperature: float) -> float:
     """Temperature at which scores are drawn in a session of this temperature: 1, since the models'
     logits are tempered already; 0, greedy, for 0.

@@ -54,6 +54,13 @@ def ask(
             "steps that one takes, 0 to 16 (default: 0, all at once)."
         ),
     ] = None,
+    no_repeat: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens of a run that is not drawn twice in a block, 2 to 16; 0: all may be "
+            "(default: 2)."
+        ),
+    ] = None,
     projection: Annotated[
         str | None,
         typer.Option(help="Next state from one sample or multi-hot candidates (default: sample)."),

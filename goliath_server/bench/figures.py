@@ -54,7 +54,7 @@ CODECS: Mapping[str, Mapping[str, Any]] = {
 }
 """Ways of writing a contribution: what a row calls it, and the settings."""
 PROJECTIONS = ("sample", "multi-hot")
-TEMPERATURES = (0.0, 0.75)
+TEMPERATURES = (0.0, 0.65)
 WIRE_MODES = tuple(
     WireMode(codec, projection, temperature, CODECS[codec])
     for codec, projection, temperature in product(CODECS, PROJECTIONS, TEMPERATURES)

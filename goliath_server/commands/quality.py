@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from common.console import note, print_json
-from common.diffusion.terms import Projection, SelfConditioning
+from common.diffusion.terms import LONGEST_NO_REPEAT, Projection, SelfConditioning
 from common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def quality(
         typer.Option("--contrast", help="How much contrast stresses the context, 0 to 100."),
     ] = 0.5,
     temperature: Annotated[
-        float | None, typer.Option(min=0, max=100, help="0 is greedy (default: 0.75).")
+        float | None, typer.Option(min=0, max=100, help="0 is greedy (default: 0.65).")
     ] = None,
     min_p: Annotated[
         float | None,
@@ -92,6 +92,15 @@ def quality(
         float | None,
         typer.Option(
             min=0, max=16, help="How much later the last position is denoised (default: 0)."
+        ),
+    ] = None,
+    no_repeat: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=LONGEST_NO_REPEAT,
+            help="Tokens of a run that is not drawn twice in a block, 2 or more; 0: all may be "
+            "(default: 2).",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="From it comes the noise of each question.")] = 0,
@@ -125,6 +134,7 @@ def quality(
         "weight": weight,
         "temperature": temperature,
         "ramp": ramp,
+        "no_repeat": _no_repeat(no_repeat),
         "projection": projection,
         "self_conditioning": self_conditioning,
     }
@@ -320,6 +330,15 @@ def _files(data: list[str] | None) -> dict[str, Path]:
             )
         files[name] = Path(path)
     return files
+
+
+def _no_repeat(value: int | None) -> int | None:
+    if value == 1:
+        raise UsageError(
+            "no-repeat: expected 0, or 2 and more, got 1",
+            remedy="Give 2: that no token may come again leaves no text",
+        )
+    return value
 
 
 def _min_p(value: float | None) -> float | None:
