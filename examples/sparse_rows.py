@@ -31,6 +31,8 @@ from david_client.asking import David, Question
 CPU = torch.device("cpu")
 LIMITS = Limits()
 CAPS = AskCaps(LIMITS.max_ask_ids_per_position, LIMITS.max_ask_ids)
+LIFTED = AskCaps(2**31, 2**31)
+"""Caps that no ask reaches."""
 
 
 def tokens(plan: Plan, request: Predict, scores: torch.Tensor) -> torch.Tensor:
@@ -66,8 +68,6 @@ def compare(
     sparse = encode(rows, **moment, codec=Codec.TOPK, reach=reach)
     voices = [Voice("david", terms.weight, sparse)]
     doubt = doubts(plan, logits, voices, **moment, caps=CAPS)
-    answers = {name: answer_from(rows, ask) for name, ask in doubt.asks.items()}
-    after = doubts(plan, logits, all_answered(voices, doubt.asks, answers), **moment)
     expected = tokens(plan, request, fuse(logits, [full]).scores)
     parts = split_contribution(sparse, vocabulary_size=size, max_message_bytes=2**24)
     found["steps"] += 1
@@ -81,10 +81,14 @@ def compare(
     found["other tokens"] += int((tokens(plan, request, doubt.fused.scores) != expected).sum())
     found["asks"] += len(doubt.asks)
     found["asked ids"] += sum(len(ask.ids) for ask in doubt.asks.values())
-    found["uncertified after asks"] += int(after.uncertified.sum())
-    found["other tokens after asks"] += int(
-        (tokens(plan, request, after.fused.scores) != expected).sum()
-    )
+    for name, caps in (("asks", CAPS), ("lifted caps", LIFTED)):
+        asks = doubts(plan, logits, voices, **moment, caps=caps).asks
+        answers = {david: answer_from(rows, ask) for david, ask in asks.items()}
+        after = doubts(plan, logits, all_answered(voices, asks, answers), **moment)
+        found[f"uncertified after {name}"] += int(after.uncertified.sum())
+        found[f"other tokens after {name}"] += int(
+            (tokens(plan, request, after.fused.scores) != expected).sum()
+        )
 
 
 def main() -> None:
@@ -120,25 +124,26 @@ def main() -> None:
         except StopIteration:
             pass
     steps, positions = found["steps"], found["positions"]
-    print(
-        json.dumps(
-            {
-                "prompts": options.prompts,
-                "entries_of_a_row": round(found["entries"] / positions, 1),
-                "bytes_a_step": round(found["bytes"] / steps),
-                "dense_over_sparse_bytes": round(found["dense bytes"] / found["bytes"], 1),
-                "same_tokens": round(1 - found["other tokens"] / positions, 6),
-                "certified": round(1 - found["uncertified"] / positions, 6),
-                "asks_a_step": round(found["asks"] / steps, 3),
-                "asked_ids_a_step": round(found["asked ids"] / steps, 1),
-                "certified_after_asks": round(1 - found["uncertified after asks"] / positions, 6),
-                "same_tokens_after_asks": round(
-                    1 - found["other tokens after asks"] / positions, 6
-                ),
-            },
-            indent=2,
-        )
-    )
+
+    def share(without: str) -> float:
+        return round(1 - found[without] / positions, 6)
+
+    report = {
+        "prompts": options.prompts,
+        "tokens": positions,
+        "entries_of_a_row": round(found["entries"] / positions, 1),
+        "bytes_a_step": round(found["bytes"] / steps),
+        "dense_over_sparse_bytes": round(found["dense bytes"] / found["bytes"], 1),
+        "same_tokens": share("other tokens"),
+        "certified": share("uncertified"),
+        "asks_a_step": round(found["asks"] / steps, 4),
+        "asked_ids_a_step": round(found["asked ids"] / steps, 1),
+        "certified_after_asks": share("uncertified after asks"),
+        "same_tokens_after_asks": share("other tokens after asks"),
+        "certified_with_lifted_caps": share("uncertified after lifted caps"),
+        "same_tokens_with_lifted_caps": share("other tokens after lifted caps"),
+    }
+    print(json.dumps(report, indent=2))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from common.collaboration.codec import encode
 from common.errors import ExitCode
 from tests.tiny import save_tiny
 
@@ -102,6 +103,18 @@ def test_identity_asks_each_prompt_in_each_mode(run, tmp_path, monkeypatch):
     rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [(row["mode"], row["same"]) for row in rows] == [("certified", True), ("lag 1", True)]
     assert all(row["tokens"] for row in rows)
+
+
+def test_sparse_rows_are_full_rows_with_lifted_caps(run, pair, monkeypatch):
+    # The usual number of entries is more than the tiny vocabulary.
+    monkeypatch.setitem(encode.__kwdefaults__, "entries", 3)
+    options = ("--goliath", pair[0], "--david", pair[1], "--prompts", "2", "--steps", "4")
+    report = json.loads(run("sparse_rows.py", *options, "--temperature", "2"))
+    assert report["tokens"] == 2 * 4 * 16
+    assert report["certified"] < 1
+    assert report["asks_a_step"] > 0
+    assert report["certified"] <= report["certified_after_asks"]
+    assert report["certified_with_lifted_caps"] == report["same_tokens_with_lifted_caps"] == 1
 
 
 @pytest.mark.parametrize(
