@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from common import models
 from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
-from common.errors import BadDataError, UsageError
+from common.errors import BadDataError, ProcessMismatchError, UsageError
 from common.training import checkpoints
 from common.training.examples import (
     LONGEST_PREFIX,
@@ -20,6 +21,7 @@ from common.training.examples import (
     crops_of,
     epoch_batches,
     read_records,
+    without_context,
 )
 from common.training.export import export
 from common.training.run import Run, Shape, begin, train
@@ -173,6 +175,15 @@ def test_a_context_stands_before_the_prompt(vocabulary):
     assert prefix == (v.cls, v.context, 40, 41, v.sep, 30, v.sep)
 
 
+def test_the_large_model_sees_what_stands_without_the_context(vocabulary):
+    told = Record("test", (30, 31), (40, 41, 42), tuple(range(20, 60)), plain=False)
+    untold = replace(told, context=())
+    for seed in range(40):
+        seen = [without_context(crop, vocabulary) for crop in crops(told, vocabulary, seed)]
+        assert seen == crops(untold, vocabulary, seed)
+        assert seen == [without_context(crop, vocabulary) for crop in seen]
+
+
 def test_batches_are_a_function_of_seed_and_epoch(vocabulary, data):
     records = read_records(data, vocabulary)
 
@@ -310,6 +321,45 @@ def test_both_self_conditionings_train(vocabulary, data, tmp_path, signal):
     config = TrainingConfig(steps=6, batch_size=4, held_out=4)
     run = Trainer(model, vocabulary, config, records=records, held_out=records, folder=tmp_path)
     assert all(math.isfinite(run.step().loss) for _ in range(6))
+
+
+def test_a_model_learns_beside_a_large_one(vocabulary, tmp_path):
+    row = {"instruction": "how do i make soup?", "context": "of cold milk", "response": "stir it. "}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    records = read_records(tmp_path / "rows.jsonl", vocabulary) * 12
+    config = TrainingConfig(steps=40, batch_size=4, learning_rate=3e-3, warmup=5, alone=0.5)
+    large = tiny_model(vocabulary, seed=2)
+    before = {name: value.clone() for name, value in large.state_dict().items()}
+
+    def trained(name, beside, weight):
+        trainer = Trainer(
+            tiny_model(vocabulary, seed=1),
+            vocabulary,
+            replace(config, weight=weight),
+            records=records,
+            held_out=records,
+            folder=tmp_path / name,
+            beside=beside,
+        )
+        return trainer.model, [trainer.step().loss for _ in range(config.steps)]
+
+    _, losses = trained("alone", None, 0.75)
+    whole, with_itself = trained("whole", large, 1.0)
+    half, helping = trained("half", large, 0.5)
+    assert all(torch.equal(value, before[name]) for name, value in large.state_dict().items())
+    # With all of the weight nothing is left of the large model: its own loss, counted 1.5 times.
+    assert with_itself[0] == pytest.approx(1.5 * losses[0])
+    assert np.mean(helping[-5:]) < np.mean(helping[:5]) / 1.5
+    same = [torch.equal(p, q) for p, q in zip(half.parameters(), whole.parameters(), strict=True)]
+    assert not all(same)
+
+
+def test_a_large_model_of_other_noise_is_refused(data, tmp_path):
+    small, large = save_tiny(tmp_path / "small", seed=1), tmp_path / "large"
+    save_tiny(large, seed=2, noise_m=9)
+    run = Run([data], data, tmp_path / "run", str(small), beside=str(large))
+    with pytest.raises(ProcessMismatchError):
+        train(run, TrainingConfig(steps=1))
 
 
 def test_bf16_only_where_the_processor_has_it():

@@ -22,7 +22,7 @@ from common.diffusion.simplex import model_input
 from common.diffusion.terms import Reading
 from common.evaluation.denoising import loss_curve
 from common.training import start
-from common.training.examples import Batch, Record, collate, epoch_batches, read_records
+from common.training.examples import Batch, Crop, Record, collate, epoch_batches, read_records
 from common.training.run import Run, Shape, begin
 from common.training.trainer import Trainer, TrainingConfig
 
@@ -71,8 +71,8 @@ VARIANTS = (
 class _Scoring(Trainer):
     """A trainer whose loss counts all padding."""
 
-    def _next_batch(self) -> Batch:
-        batch = super()._next_batch()
+    def _batch(self, crops: Sequence[Crop]) -> Batch:
+        batch = super()._batch(crops)
         return replace(batch, scored=torch.ones_like(batch.scored))
 
 
@@ -162,7 +162,9 @@ def ablate(
         with tempfile.TemporaryDirectory() as folder:
             torch.manual_seed(config.seed)
             settings = SETTINGS | dict(variant.settings)
-            run = Run([data], held_out, Path(folder), encoder, vocabulary, SHAPE, settings)
+            run = Run(
+                [data], held_out, Path(folder), encoder, vocabulary, SHAPE, model_settings=settings
+            )
             model, pieces = begin(run, device="cpu")
             records = read_records(data, pieces)
             model.set_prior(start.unigrams(records, pieces, {}))

@@ -123,6 +123,16 @@ def make_train(default_start: str) -> Callable[..., None]:
         dropout: Annotated[
             float, typer.Option(help="Dropout of a new small model, a share from 0 to 1.")
         ] = 0.0,
+        beside: Annotated[
+            str | None,
+            typer.Option(
+                help="Large model that this one learns to help: the loss is that of their fused "
+                "logits. The large one stays as it is and sees no context. (default: none)"
+            ),
+        ] = None,
+        weight: Annotated[
+            float, typer.Option(min=0, max=1, help="Share in those logits, with --beside.")
+        ] = 0.75,
         setting: Annotated[
             list[str] | None,
             typer.Option(
@@ -166,12 +176,14 @@ def make_train(default_start: str) -> Callable[..., None]:
             batch_size=batch_size,
             learning_rate=rate,
             seed=seed,
+            weight=weight,
             shares=_shares(share or []),
             evaluate_every=evaluate_every,
             save_every=save_every,
         )
         shape = Shape(width, layers, heads, dropout) if width else None
-        run = Run(data, held_out, out, start, vocabulary, shape, _settings(setting or []))
+        settings = _settings(setting or [])
+        run = Run(data, held_out, out, start, vocabulary, shape, beside, settings)
         report = _reporter(steps, as_json=as_json)
         folder = run_training(run, config, device=device, report=report)
         if as_json:

@@ -8,7 +8,7 @@ prompt (`[[...]]`).
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +224,14 @@ def epoch_batches(
             )
     rng.shuffle(batches)
     return batches
+
+
+def without_context(crop: Crop, vocabulary: Vocabulary) -> Crop:
+    """The crop as the large model sees it: public text alone."""
+    if crop.prefix[1:2] != (vocabulary.context,):
+        return crop
+    after = crop.prefix.index(vocabulary.sep) + 1
+    return replace(crop, prefix=(crop.prefix[0], *crop.prefix[after:]))
 
 
 def collate(crops: Sequence[Crop], vocabulary: Vocabulary) -> Batch:

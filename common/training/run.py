@@ -10,6 +10,7 @@ import torch
 from common import models
 from common.diffusion.model import SimplexDiffusionLM
 from common.errors import BadModelError, UsageError
+from common.fit import check_process, check_vocabulary, config_of, process_of
 from common.training import checkpoints, start
 from common.training.examples import Record, read_records
 from common.training.export import export
@@ -45,6 +46,8 @@ class Run:
     """Model or folder whose tokenizer.json is used; None for the start's own."""
     shape: Shape | None = None
     """None to train the start's own layers."""
+    beside: str | None = None
+    """A large model that this one learns to help, name or folder; None: it learns alone."""
     model_settings: Mapping[str, Any] = field(default_factory=dict)
     """Entries of the model's config for a new model, such as block_length or self_conditioning."""
 
@@ -109,6 +112,22 @@ def begin(run: Run, *, device: str) -> tuple[SimplexDiffusionLM, Vocabulary]:
     return model, vocabulary
 
 
+def _helped(
+    run: Run, model: SimplexDiffusionLM, vocabulary: Vocabulary, device: str
+) -> SimplexDiffusionLM | None:
+    """The large model that the run's model learns to help.
+
+    Raises:
+        VocabularyMismatchError, ProcessMismatchError: they cannot work together.
+    """
+    if run.beside is None:
+        return None
+    large, its_own = models.load(run.beside, device=device)
+    check_vocabulary(its_own.fingerprint, vocabulary.fingerprint)
+    check_process(process_of(config_of(large)), process_of(config_of(model)))
+    return large
+
+
 def train(
     run: Run,
     config: TrainingConfig,
@@ -134,6 +153,7 @@ def train(
         records=records,
         held_out=read_records(run.held_out, vocabulary),
         folder=run.out,
+        beside=_helped(run, model, vocabulary, device),
     )
     # Gradients of sure tokens underflow, and arithmetic on denormals is ten times slower.
     torch.set_flush_denormal(True)
@@ -155,6 +175,7 @@ def _summary(run: Run, trainer: Trainer) -> dict[str, Any]:
     return {
         "data": [path.name for path in run.data],
         "held_out": run.held_out.name,
+        "beside": run.beside,
         "seconds": round(trainer.seconds),
         "tokens": sum(row["tokens"] for row in rows),
         "config": asdict(trainer.config),

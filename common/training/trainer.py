@@ -6,6 +6,7 @@ Sources: SSD-LM
 section 3.3 (loss), Analog Bits (self-conditioning), CDCD section 4.2 (time warping).
 """
 
+import copy
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,14 @@ from common.diffusion.simplex import Bag, model_input
 from common.diffusion.terms import Reading, SelfConditioning
 from common.evaluation.denoising import loss_curve
 from common.training import checkpoints
-from common.training.examples import Batch, Crop, Record, collate, epoch_batches
+from common.training.examples import (
+    Batch,
+    Crop,
+    Record,
+    collate,
+    epoch_batches,
+    without_context,
+)
 from common.vocabulary import Vocabulary
 
 CURVE_TIMES = (0.05, 0.12, 0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0)
@@ -68,6 +76,10 @@ class TrainingConfig:
     """
     conditioned: float = 0.5
     """Share of steps with self-conditioning."""
+    weight: float = 0.75
+    """Share in the fused logits, of a model that is trained beside a large one."""
+    alone: float = 0.3
+    """What its own loss counts then, beside that of the fused logits."""
     average: float = 0.999
     """Decay a step of the moving average of the weights, which is what is measured and exported."""
     seed: int = 0
@@ -146,9 +158,23 @@ class Trainer:
         records: Sequence[Record],
         held_out: Sequence[Record],
         folder: Path,
+        beside: SimplexDiffusionLM | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Prepare the run in `folder`; continues from its newest checkpoint when there is one."""
+        """Prepare the run in `folder`; continues from its newest checkpoint when there is one.
+
+        Args:
+            model: what is trained.
+            vocabulary: its vocabulary.
+            config: settings of the run.
+            records: what it is trained on.
+            held_out: what the held-out curve is measured on.
+            folder: of checkpoints and metrics.
+            beside: a large model that it shall help, which stays as it is: the loss is that of
+                their fused logits, as in a session, where the large model sees no context. Trained
+                alone, a small model learns again what the large one knows.
+            clock: tells the seconds.
+        """
         self.model, self.vocabulary, self.config, self.folder = (
             model.train(),
             vocabulary,
@@ -156,6 +182,7 @@ class Trainer:
             folder,
         )
         self._records, self._clock = records, clock
+        self._beside = None if beside is None else beside.eval()
         matrices = [p for p in model.parameters() if p.ndim >= 2]
         others = [p for p in model.parameters() if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
@@ -222,25 +249,26 @@ class Trainer:
             epoch=epoch,
         )
 
-    def _next_batch(self) -> Batch:
+    def _next_crops(self) -> list[Crop]:
         index = self.steps_done - self._first_step_of_epoch
         if self._epoch[0] < 0 or index >= len(self._epoch[1]):
             self._epoch = (self._epoch[0] + 1, self._plan(self._epoch[0] + 1))
             self._first_step_of_epoch, index = self.steps_done, 0
-        return collate(self._epoch[1][index], self.vocabulary)
+        return self._epoch[1][index]
 
     def step(self) -> Progress:
         """One optimiser step, and what is due after it (held-out curve, checkpoint)."""
         began = self._clock()
         config, n = self.config, self.steps_done
-        batch = self._next_batch()
+        crops = self._next_crops()
+        batch = self._batch(crops)
         rng = np.random.default_rng([config.seed, 1, n])
         torch.manual_seed(
             int(rng.integers(2**62))
         )  # dropout is torch's; everything else is passed in
         for group in self.optimizer.param_groups:
             group["lr"] = config.rate(n)
-        loss = self._loss(batch, rng)
+        loss = self._loss(batch, crops, rng)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step()
@@ -266,7 +294,10 @@ class Trainer:
         self.model.config.loss_curve = [list(point) for point in curve]
         return curve
 
-    def _loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+    def _batch(self, crops: Sequence[Crop]) -> Batch:
+        return collate(crops, self.vocabulary)
+
+    def _loss(self, batch: Batch, crops: Sequence[Crop], rng: np.random.Generator) -> Tensor:
         rows = len(batch.target)
         times = _times(batch, self.model.config.warp, self.config, rng)
         t = torch.from_numpy(times).clamp(min=1e-3)
@@ -275,23 +306,50 @@ class Trainer:
             uncertain = scored & (t > CERTAIN_TO)
             scored = uncertain if uncertain.any() else scored
         seeds = [int(s) for s in rng.integers(2**63, size=rows)]
+        draws = copy.deepcopy(rng)
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._autocast):
-            condition = self._condition(batch, t, seeds, rng)
-            simplex = self._noisy(batch, t, seeds, step=0)
-            logits = self.model(
-                batch.input_ids,
-                batch.block_start,
-                simplex,
-                t,
-                condition,
-                batch.attention_mask,
-                positions=scored,
-            ).logits
-        return torch.nn.functional.cross_entropy(logits, batch.target[scored])
+            logits = self._logits(self.model, batch, t, scored, seeds, rng)
+            target = batch.target[scored]
+            loss = torch.nn.functional.cross_entropy(logits, target)
+            if self._beside is None:
+                return loss
+            public = collate([without_context(c, self.vocabulary) for c in crops], self.vocabulary)
+            with torch.no_grad():
+                core = self._logits(self._beside, public, t, scored, seeds, draws)
+        fused = torch.lerp(core, logits, self.config.weight)
+        return torch.nn.functional.cross_entropy(fused, target) + self.config.alone * loss
+
+    def _logits(
+        self,
+        model: SimplexDiffusionLM,
+        batch: Batch,
+        t: Tensor,
+        scored: Tensor,
+        seeds: list[int],
+        rng: np.random.Generator,
+    ) -> Tensor:
+        """(scored, V) fp32 of a model, conditioned on nothing or on its own prediction."""
+        condition = self._condition(model, batch, t, seeds, rng)
+        simplex = self._noisy(model, batch, t, seeds, step=0)
+        logits: Tensor = model(
+            batch.input_ids,
+            batch.block_start,
+            simplex,
+            t,
+            condition,
+            batch.attention_mask,
+            positions=scored,
+        ).logits
+        return logits
 
     @torch.no_grad()
     def _condition(
-        self, batch: Batch, t: Tensor, seeds: list[int], rng: np.random.Generator
+        self,
+        model: SimplexDiffusionLM,
+        batch: Batch,
+        t: Tensor,
+        seeds: list[int],
+        rng: np.random.Generator,
     ) -> Bag:
         """Nothing in some steps; else the model's own prediction, at the same state or an earlier
         one.
@@ -302,17 +360,20 @@ class Trainer:
         earlier = rng.random() < 0.5
         older = torch.from_numpy(rng.random((len(t), 1)) * OLDER_BY)
         before = (t + older).clamp(max=1.0) if earlier else t
-        simplex = self._noisy(batch, before, seeds, step=int(earlier))
-        logits = self.model(
+        simplex = self._noisy(model, batch, before, seeds, step=int(earlier))
+        logits = model(
             batch.input_ids, batch.block_start, simplex, before, none, batch.attention_mask
         ).logits
-        if self.model.config.self_conditioning == SelfConditioning.ESTIMATE:
+        if model.config.self_conditioning == SelfConditioning.ESTIMATE:
             draws = torch.from_numpy(rng.gumbel(size=logits.shape).astype(np.float32))
             return conditioning.from_estimate((logits + draws).argmax(-1, keepdim=True))
         return conditioning.from_logits(logits)
 
-    def _noisy(self, batch: Batch, t: Tensor, seeds: list[int], *, step: int) -> Any:
-        config = self.model.config
+    @staticmethod
+    def _noisy(
+        model: SimplexDiffusionLM, batch: Batch, t: Tensor, seeds: list[int], *, step: int
+    ) -> Any:
+        config = model.config
         return model_input(
             Stream(seeds, [0] * len(seeds), [step] * len(seeds), batch.target.device),
             batch.target.unsqueeze(-1),
