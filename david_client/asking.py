@@ -192,6 +192,7 @@ class Reply:
             "temperature": self.settings.temperature,
             "min_p": self.settings.min_p,
             "ramp": self.settings.ramp,
+            "top_p": self.settings.top_p,
             "no_repeat": self.settings.no_repeat,
             "projection": self.settings.projection.value,
             "self_conditioning": self.settings.self_conditioning.value,

@@ -56,6 +56,8 @@ class DavidSettings(ProgramSettings):
     """Least probability of a candidate as a share of the best one's."""
     ramp: float | None = Field(None, ge=0, le=MAX_RAMP)
     """How much later the last position is denoised than the first; 0 is all at once."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    """Share of the candidates' mass that is drawn from, the best first."""
     no_repeat: int | None = Field(None, ge=0, le=LONGEST_NO_REPEAT)
     """Tokens of a run that is not drawn twice in a block; 0: all may be."""
     projection: Projection | None = None
@@ -156,6 +158,7 @@ class DavidSettings(ProgramSettings):
             "min_p": self.min_p,
             "weight": self.weight,
             "ramp": self.ramp,
+            "top_p": self.top_p,
             "no_repeat": self.no_repeat,
             "projection": self.projection,
             "self_conditioning": self.self_conditioning,

@@ -47,6 +47,7 @@ def tokens(plan: Plan, request: Predict, scores: torch.Tensor) -> torch.Tensor:
         stream,
         temperature=plan.draw,
         min_p=plan.min_p,
+        top_p=plan.top_p,
         no_repeat=plan.no_repeat,
         end=plan.end,
     )

@@ -144,14 +144,20 @@ def project(
     min_p: float,
     no_repeat: int = 0,
     end: int = -1,
+    top_p: float = 1.0,
 ) -> list[int]:
-    """The best id, or one drawn among those with at least min_p of the best one's probability, if
-    it can be none that says a run of so many tokens again.
+    """The best id, or one drawn among those with at least min_p of the best one's probability, and
+    of them the fewest that have top_p; if it can be none that says a run of so many tokens again.
     """
     if temperature == 0:
         return [row.tolist().index(row.max().item()) for row in scores]
     p = (scores / temperature).softmax(-1)
     kept = p >= min_p * p.amax(-1, keepdim=True)
+    for row in range(len(p) if top_p < 1 else 0):
+        some = (p[row] * kept[row]).double()
+        order = some.argsort(descending=True, stable=True)
+        enough = int((some[order].cumsum(0) < top_p * some.sum()).sum()) + 1
+        kept[row, order[enough:]] = False
     keys = (scores.double() / temperature + gumbels).masked_fill(~kept, -torch.inf)
     draft = keys.argmax(-1).tolist()
     for i in range(len(draft) if no_repeat else 0):
@@ -196,6 +202,7 @@ def generate(
     suffix: Sequence[int] = (),
     ramp: float = 0.0,
     no_repeat: int = 0,
+    top_p: float = 1.0,
 ) -> list[int]:
     """The answer's ids, cut at the first end token."""
     answer: list[int] = []
@@ -228,7 +235,7 @@ def generate(
                 fused[0, end] = -torch.inf  # an answer has at least one token
             last = step == len(times) - 1
             warm = 0.0 if last else float(temperature > 0)
-            estimate = project(fused, gumbels(block, step), warm, min_p, no_repeat, end)
+            estimate = project(fused, gumbels(block, step), warm, min_p, no_repeat, end, top_p)
             if self_conditioning == "estimate":
                 one_hot = torch.nn.functional.one_hot(torch.tensor(estimate), fused.shape[-1])
                 for member in (core, *davids):

@@ -102,13 +102,6 @@ def told(davids, doubt):
     return [(rows[voice.contributor_id], voice) for voice in voices]
 
 
-def nucleus(best, share):
-    """The ids of the candidates that hold this share of their mass, position by position."""
-    mass = (best.scores.double() - best.log_mass.double().unsqueeze(-1)).exp()
-    inside = (mass.cumsum(-1) - mass < share) & (best.ids >= 0)
-    return torch.where(inside, best.ids, -1)
-
-
 def readings(agreed, moment, scores):
     """All that a step reads of its scores, position by position."""
     block, step = moment
@@ -117,12 +110,12 @@ def readings(agreed, moment, scores):
     found = [greedy(scores)[0].tolist()]
     if not reads_candidates(agreed, step):
         return list(zip(*found, strict=True))
-    drawn = project(scores, Stream([agreed.seed], [block], [step], CPU), **terms)
-    found.append(drawn[0].tolist())
+    stream = Stream([agreed.seed], [block], [step], CPU)
+    for top_p in (1.0, 0.5):
+        found.append(project(scores, stream, **terms, top_p=top_p)[0].tolist())
     best = best_candidates(scores, **terms, most=32)
     for part in (best.ids, best.scores, best.log_mass, best.leads(), best.ids[..., :MAX_HOT]):
         found.append([_plain(row) for row in part[0]])
-    found.append([_plain(row) for row in nucleus(best, 0.5)[0]])
     return list(zip(*found, strict=True))
 
 

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -18,6 +19,30 @@ def stream(rows: int = 1, *, seed: int = 1, step: int = 0) -> Stream:
 
 def random_scores(*shape: int, seed: int = 0, scale: float = 2.0) -> torch.Tensor:
     return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@given(share=st.floats(0.01, 0.99), seed=st.integers(0, 1000), ties=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_nucleus_is_the_fewest_best_candidates_with_their_share(share, seed, ties):
+    scores = random_scores(2, 5, 12, seed=seed)
+    scores = scores.round() if ties else scores
+    draws = range(60)
+    drawn = [
+        project(scores, stream(2, seed=i), temperature=1.0, min_p=0.05, top_p=share) for i in draws
+    ]
+    for row in itertools.product(range(2), range(5)):
+        p = (scores[row].double()).softmax(-1)
+        p = torch.where(p >= 0.05 * p.max() * (1 - 1e-9), p, 0.0)
+        best_first = sorted(range(12), key=lambda v: (-p[v].item(), v))
+        allowed, mass = set(), 0.0
+        for v in best_first:
+            if not allowed or (mass < share * p.sum() * (1 + 1e-9) and p[v] > 0):
+                allowed.add(v)
+            mass += p[v].item()
+        assert {int(ids[row]) for ids in drawn} <= allowed
+        least = best_first[0]
+        if share < 0.99 * p[least] / p.sum():
+            assert {int(ids[row]) for ids in drawn} == {least}
 
 
 @given(

@@ -95,6 +95,7 @@ def slow(agreed: Plan, core, davids) -> list[int]:
         suffix=agreed.suffix,
         ramp=agreed.ramp,
         no_repeat=agreed.no_repeat,
+        top_p=agreed.top_p,
     )
 
 
@@ -139,6 +140,15 @@ def test_same_tokens_with_a_ramp(members, ramp):
     expected = slow(agreed, members[0], davids)
     assert fast(agreed, members[0], davids) == expected
     assert expected != slow(replace(agreed, ramp=0.0), members[0], davids)
+
+
+@pytest.mark.parametrize("top_p", [0.2, 0.8])
+def test_same_tokens_from_the_nucleus(members, top_p):
+    agreed = replace(plan(blocks=2, temperature=1.5, own=True, endless=True), min_p=0.01)
+    davids = [reference.Member(members[1], PRIVATE, 0.4, PREFIX, contrast=0.5)]
+    expected = slow(replace(agreed, top_p=top_p), members[0], davids)
+    assert fast(replace(agreed, top_p=top_p), members[0], davids) == expected
+    assert expected != slow(agreed, members[0], davids)
 
 
 @pytest.mark.parametrize("no_repeat", [2, 3])

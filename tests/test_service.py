@@ -87,6 +87,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "fused": {"self_conditioning": SelfConditioning.FUSED},
     "estimate": {"self_conditioning": SelfConditioning.ESTIMATE},
     "ramp": {"ramp": 1.5, "temperature": 0.4},
+    "nucleus": {"top_p": 0.5},
     "repeats": {"no_repeat": 0, "temperature": 0.3},
     "all": {
         "projection": Projection.MULTI_HOT,

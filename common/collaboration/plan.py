@@ -64,6 +64,10 @@ class Terms(Protocol):
         """Steepness of the ramp of times from the first position to the last."""
 
     @property
+    def top_p(self) -> float:
+        """Share of the candidates' mass that is drawn from, the best first."""
+
+    @property
     def no_repeat(self) -> int:
         """Tokens of a run that is not drawn twice in a block; 0: all may be."""
 
@@ -131,6 +135,7 @@ def plan_for(
         projection=terms.projection,
         halting=HaltRule(terms.halt_patience, terms.halt_margin),
         ramp=terms.ramp,
+        top_p=terms.top_p,
         no_repeat=terms.no_repeat,
         halting_steps=_halting_steps(timing_of(terms)),
     )

@@ -74,6 +74,8 @@ class Plan:
     """Steps at which it may; None for all."""
     ramp: float = 0.0
     """Steepness of the ramp of times from the first position to the last; 0 for none."""
+    top_p: float = 1.0
+    """Share of the candidates' mass that is drawn from, the best first, in (0, 1]."""
     no_repeat: int = 0
     """Tokens of a run that is not drawn twice in a block; 0: all may be."""
 
@@ -278,6 +280,7 @@ def _project(plan: Plan, scores: Tensor, best: Candidates | None, block: int, st
         stream,
         temperature=plan.draw,
         min_p=plan.min_p,
+        top_p=plan.top_p,
         no_repeat=plan.no_repeat,
         end=plan.end,
     )

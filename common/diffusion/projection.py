@@ -94,16 +94,42 @@ def _candidates(scores: Tensor, temperature: float, min_p: float) -> Tensor:
     return scores >= threshold(best, temperature=temperature, min_p=min_p)
 
 
+def _nucleus(scores: Tensor, inside: Tensor, temperature: float, share: float) -> Tensor:
+    """(batch, positions, V) bool: the best of those inside, on ties the lowest ids, whose better
+    ones have less than this share of the mass.
+    """
+    best = scores.amax(-1, keepdim=True)
+    places = inside.flatten(0, 1).nonzero()
+    rows, entries = places[:, 0], scores[inside]
+    mass = ((entries - best.flatten(0, 1)[rows, 0]).double() / temperature).exp()
+    order = entries.sort(descending=True, stable=True).indices
+    order = order[rows[order].sort(stable=True).indices]
+    rows, mass = rows[order], mass[order]
+    whole = mass.new_zeros(scores.shape[0] * scores.shape[1]).index_add(0, rows, mass)
+    before = mass.cumsum(0) - mass - (whole.cumsum(0) - whole)[rows]
+    # Sums have rounding errors; the best candidate, which has nothing before it, always stays.
+    first = torch.ones_like(rows, dtype=torch.bool)
+    first[1:] = rows[1:] != rows[:-1]
+    kept = torch.zeros_like(inside)
+    stays = first | (before < share * whole[rows])
+    kept.view(-1, scores.shape[-1])[places[order][stays].unbind(-1)] = True
+    return kept
+
+
 def project(
     scores: Tensor,
     stream: Stream,
     *,
     temperature: float,
     min_p: float,
+    top_p: float = 1.0,
     no_repeat: int = 0,
     end: int = -1,
 ) -> Tensor:
-    """Greedy at temperature 0, else one draw from the candidates.
+    """Greedy at temperature 0, else one draw from the candidates, or from their nucleus.
+
+    The nucleus is the fewest best candidates that have together at least `top_p` of the mass of all
+    candidates of the position (Holtzman et al. 2020, but of the whole vocabulary).
 
     A draw that would repeat a run of `no_repeat` tokens of the draft before it, up to the first end
     token, is taken back: the position gets the next candidate in the order of its draw, or keeps
@@ -116,6 +142,7 @@ def project(
             cost anything.
         temperature: 0 for greedy.
         min_p: least probability of a candidate, as a share of the best one's; in (0, 1].
+        top_p: mass of the nucleus, a share in (0, 1]; 1 is every candidate.
         no_repeat: tokens of a run that is not drawn twice, at least 2; 0: all may be. Greedy
             repeats what it likes.
         end: id of the end token.
@@ -125,7 +152,10 @@ def project(
     """
     if temperature == 0 or min_p == 1:
         return greedy(scores)
-    rows, positions, ids = _candidates(scores, temperature, min_p).nonzero(as_tuple=True)
+    inside = _candidates(scores, temperature, min_p)
+    if top_p < 1:
+        inside = _nucleus(scores, inside, temperature, top_p)
+    rows, positions, ids = inside.nonzero(as_tuple=True)
     words = stream.words_at(Purpose.GUMBEL, rows, positions, ids)
     gumbel = -(-uniform(words).log()).log()
     keys = scores[rows, positions, ids].double() / temperature + gumbel

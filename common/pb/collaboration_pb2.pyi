@@ -159,7 +159,7 @@ class Every(_message.Message):
     def __init__(self, first: _Optional[int] = ..., period: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
 class Settings(_message.Message):
-    __slots__ = ("block_length", "steps", "max_tokens", "temperature", "min_p", "seed", "weight", "late_rule", "codec", "self_conditioning", "budget_ms", "projection", "halt_patience", "halt_margin", "ramp", "certify", "lag", "every", "no_repeat")
+    __slots__ = ("block_length", "steps", "max_tokens", "temperature", "min_p", "seed", "weight", "late_rule", "codec", "self_conditioning", "budget_ms", "projection", "halt_patience", "halt_margin", "ramp", "certify", "lag", "every", "no_repeat", "top_p")
     BLOCK_LENGTH_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +179,7 @@ class Settings(_message.Message):
     LAG_FIELD_NUMBER: _ClassVar[int]
     EVERY_FIELD_NUMBER: _ClassVar[int]
     NO_REPEAT_FIELD_NUMBER: _ClassVar[int]
+    TOP_P_FIELD_NUMBER: _ClassVar[int]
     block_length: int
     steps: int
     max_tokens: int
@@ -198,7 +199,8 @@ class Settings(_message.Message):
     lag: int
     every: Every
     no_repeat: int
-    def __init__(self, block_length: _Optional[int] = ..., steps: _Optional[int] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., min_p: _Optional[float] = ..., seed: _Optional[int] = ..., weight: _Optional[float] = ..., late_rule: _Optional[_Union[LateRule, str]] = ..., codec: _Optional[_Union[Codec, str]] = ..., self_conditioning: _Optional[_Union[SelfConditioning, str]] = ..., budget_ms: _Optional[int] = ..., projection: _Optional[_Union[Projection, str]] = ..., halt_patience: _Optional[int] = ..., halt_margin: _Optional[float] = ..., ramp: _Optional[float] = ..., certify: bool = ..., lag: _Optional[int] = ..., every: _Optional[_Union[Every, _Mapping]] = ..., no_repeat: _Optional[int] = ...) -> None: ...
+    top_p: float
+    def __init__(self, block_length: _Optional[int] = ..., steps: _Optional[int] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., min_p: _Optional[float] = ..., seed: _Optional[int] = ..., weight: _Optional[float] = ..., late_rule: _Optional[_Union[LateRule, str]] = ..., codec: _Optional[_Union[Codec, str]] = ..., self_conditioning: _Optional[_Union[SelfConditioning, str]] = ..., budget_ms: _Optional[int] = ..., projection: _Optional[_Union[Projection, str]] = ..., halt_patience: _Optional[int] = ..., halt_margin: _Optional[float] = ..., ramp: _Optional[float] = ..., certify: bool = ..., lag: _Optional[int] = ..., every: _Optional[_Union[Every, _Mapping]] = ..., no_repeat: _Optional[int] = ..., top_p: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_message_bytes", "max_prompt_bytes", "max_block_length", "max_steps", "max_tokens", "max_weight", "max_entries", "max_budget_ms", "max_ask_ids_per_position", "max_ask_ids")

@@ -54,6 +54,12 @@ def ask(
             "steps that one takes, 0 to 16 (default: 0, all at once)."
         ),
     ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the candidates' mass that is drawn from, the best first (default: 1)."
+        ),
+    ] = None,
     no_repeat: Annotated[
         int | None,
         typer.Option(

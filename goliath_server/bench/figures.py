@@ -9,6 +9,7 @@ from typing import Any
 
 from common.collaboration.contribution import entries_at
 from common.collaboration.timing import Every
+from common.fit import DEFAULT_TEMPERATURE
 from goliath_server.bench.proxy import Chunk, total
 
 _FP16, _FP32 = 2, 4
@@ -54,7 +55,7 @@ CODECS: Mapping[str, Mapping[str, Any]] = {
 }
 """Ways of writing a contribution: what a row calls it, and the settings."""
 PROJECTIONS = ("sample", "multi-hot")
-TEMPERATURES = (0.0, 0.65)
+TEMPERATURES = (0.0, DEFAULT_TEMPERATURE)
 WIRE_MODES = tuple(
     WireMode(codec, projection, temperature, CODECS[codec])
     for codec, projection, temperature in product(CODECS, PROJECTIONS, TEMPERATURES)
