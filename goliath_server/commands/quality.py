@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from common.collaboration.timing import MAX_LAG
 from common.console import note, print_json
 from common.diffusion.terms import LONGEST_NO_REPEAT, Projection, SelfConditioning
 from common.errors import UsageError
@@ -103,6 +104,9 @@ def quality(
             "(default: 2).",
         ),
     ] = None,
+    lag: Annotated[
+        int, typer.Option(min=0, max=MAX_LAG, help="Steps that contributions lag behind.")
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="From it comes the noise of each question.")] = 0,
     resume: Annotated[
         Path | None,
@@ -135,6 +139,7 @@ def quality(
         "temperature": temperature,
         "ramp": ramp,
         "no_repeat": _no_repeat(no_repeat),
+        "lag": lag,
         "projection": projection,
         "self_conditioning": self_conditioning,
     }
