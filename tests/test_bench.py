@@ -296,7 +296,7 @@ QUESTIONS = [
 
 @pytest.fixture(scope="module")
 def along(pair):
-    terms = replace(default_settings(pair.goliath.config), steps=5, codec=Codec.DENSE)
+    terms = replace(default_settings(pair.goliath.config), steps=5)
 
     def measured(questions=QUESTIONS[:2], **changes):
         return path_loss(pair, questions, settings=replace(terms, **changes), seed=3)
@@ -341,6 +341,7 @@ def test_the_timing_says_whose_contribution_counts(along):
     assert len(set(losses)) == len(ways)
     assert losses[0] == along(weight=0.9, every=Every(1, 1, 0)).nats, "fresh at every step"
     assert losses[0] == along(weight=0.9, temperature=0.3).nats, "a loss has no temperature"
+    assert losses[0] == along(weight=0.9, codec=Codec.DENSE).nats, "and reads no floors"
 
 
 def test_models_that_condition_on_the_sessions_scores_are_refused(along):

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.collaboration.codec import reach_of
-from common.collaboration.contribution import Contribution
+from common.collaboration.contribution import Codec, Contribution
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.fusion import Voice, fuse
 from common.collaboration.plan import plan_for
@@ -23,7 +22,7 @@ from common.diffusion import conditioning
 from common.diffusion.denoise import Plan, Predict
 from common.diffusion.predict import predict
 from common.diffusion.simplex import Bag, SimplexState
-from common.diffusion.terms import SelfConditioning, draw_of
+from common.diffusion.terms import SelfConditioning
 from common.errors import UsageError
 from common.evaluation.generation import question_seed
 from common.evaluation.pair import Pair, Question
@@ -58,7 +57,8 @@ def path_loss(
         pair: the models, in eval mode.
         questions: held-out records; a context goes to David alone.
         settings: the terms, but for the seed; their lag or `every` says whose contribution a step
-            uses, with weight 0 none. The temperature is 1 in any case: this is a loss.
+            uses, with weight 0 none. The temperature is 1 in any case: this is a loss. And rows
+            are whole: floors stand for entries that nothing in a session reads, but a loss does.
         seed: from it comes each question's own, see `question_seed`.
         progress: told (questions done, questions in all).
 
@@ -124,12 +124,7 @@ def _contributor(pair: Pair, question: Question, terms: SessionSettings) -> Cont
         pair.vocabulary,
         prompt=question.instruction,
         context=question.context,
-        voicing=Voicing(
-            codec=terms.codec,
-            reach=reach_of(
-                temperature=draw_of(terms.temperature), min_p=terms.min_p, weight=terms.weight
-            ),
-        ),
+        voicing=Voicing(codec=Codec.DENSE),
         self_conditioning=terms.self_conditioning,
         answer_length=terms.block_length,
         temperature=terms.temperature,
