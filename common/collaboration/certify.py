@@ -8,6 +8,10 @@ candidate under `lb`: then the best score is `lb` in full rows too, and so are t
 
 Where some do, they are asked for, all of them. One round is enough, caps aside: it makes these
 scores exact, so that `lb` and its threshold can only rise, and all others were below the old one.
+
+With `no_repeat` a token is drawn in sight of those before it in the draft. If all positions of a
+step are certified, so are its tokens; if not, those behind an uncertified position may be others,
+although their candidates are the same.
 """
 
 from collections.abc import Mapping, Sequence

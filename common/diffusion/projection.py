@@ -169,7 +169,7 @@ def project(
     chosen = chosen.view(scores.shape[:2])
     if not no_repeat:
         return chosen
-    order = keys.sort(descending=True).indices
+    order = keys.sort(descending=True, stable=True).indices
     order = order[place[order].sort(stable=True).indices]
     ordered = np.split(ids[order].cpu().numpy(), place.bincount().cumsum(0).cpu().numpy()[:-1])
     width = scores.shape[1]
