@@ -22,6 +22,7 @@ from common.collaboration.contribution import Codec
 from common.collaboration.timing import Every
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.terms import Projection, SelfConditioning
+from common.fit import DEFAULT_TEMPERATURE
 from common.vocabulary import Vocabulary
 from david_client.asking import David, Question
 from david_client.client import ask
@@ -58,7 +59,7 @@ def settings_of(mode: str, number: int) -> dict[str, Any]:
     """
     return MODES[mode] | {
         "weight": (0.75, 0.5)[number % 2],
-        "temperature": (0.65, 0.0)[number // 2 % 2],
+        "temperature": (DEFAULT_TEMPERATURE, 0.0)[number // 2 % 2],
         "max_tokens": (64, 64, 64, 128)[number // 4 % 4],
     }
 

@@ -19,11 +19,16 @@ from common.collaboration.codec import answer_from, decode, encode, reach_of
 from common.collaboration.contribution import Codec
 from common.collaboration.fusion import Voice, fuse
 from common.collaboration.plan import plan_for
-from common.diffusion.denoise import Plan, Predict, allowed, denoise
-from common.diffusion.philox import Stream
+from common.diffusion.denoise import Plan, Predict, allowed, denoise, drawn
 from common.diffusion.predict import predict
-from common.diffusion.projection import greedy, project
-from common.fit import config_of, default_settings
+from common.diffusion.projection import greedy
+from common.fit import (
+    DEFAULT_STEPS,
+    DEFAULT_TEMPERATURE,
+    DEFAULT_WEIGHT,
+    config_of,
+    default_settings,
+)
 from common.frames import Limits, SessionSettings
 from common.wire import client_frame_to_proto, split_contribution
 from david_client.asking import David, Question
@@ -41,16 +46,7 @@ def tokens(plan: Plan, request: Predict, scores: torch.Tensor) -> torch.Tensor:
     scores = allowed(plan, scores, first=state.block == 0)
     if state.step == len(plan.times) - 1:
         return greedy(scores)
-    stream = Stream([plan.seed], [state.block], [state.step], CPU)
-    return project(
-        scores,
-        stream,
-        temperature=plan.draw,
-        min_p=plan.min_p,
-        top_p=plan.top_p,
-        no_repeat=plan.no_repeat,
-        end=plan.end,
-    )
+    return drawn(plan, scores, state.block, state.step)
 
 
 def compare(
@@ -82,8 +78,8 @@ def compare(
     found["other tokens"] += int((tokens(plan, request, doubt.fused.scores) != expected).sum())
     found["asks"] += len(doubt.asks)
     found["asked ids"] += sum(len(ask.ids) for ask in doubt.asks.values())
-    for name, caps in (("asks", CAPS), ("lifted caps", LIFTED)):
-        asks = doubts(plan, logits, voices, **moment, caps=caps).asks
+    lifted = doubts(plan, logits, voices, **moment, caps=LIFTED)
+    for name, asks in (("asks", doubt.asks), ("lifted caps", lifted.asks)):
         answers = {david: answer_from(rows, ask) for david, ask in asks.items()}
         after = doubts(plan, logits, all_answered(voices, asks, answers), **moment)
         found[f"uncertified after {name}"] += int(after.uncertified.sum())
@@ -97,9 +93,12 @@ def main() -> None:
     parser.add_argument("--goliath", default=models.DEFAULT_GOLIATH)
     parser.add_argument("--david", default=models.DEFAULT_DAVID)
     parser.add_argument("--prompts", type=int, default=24, help="held-out recipes (default 24)")
-    parser.add_argument("--steps", type=int, default=32, help="for a block (default: 32)")
-    parser.add_argument("--temperature", type=float, default=0.65, help="(default: 0.65)")
-    parser.add_argument("--weight", type=float, default=0.75, help="David's share (default: 0.75)")
+    usual = "(default: %(default)s)"
+    parser.add_argument("--steps", type=int, default=DEFAULT_STEPS, help=f"for a block {usual}")
+    parser.add_argument("--temperature", type=float, default=DEFAULT_TEMPERATURE, help=usual)
+    parser.add_argument(
+        "--weight", type=float, default=DEFAULT_WEIGHT, help=f"David's share {usual}"
+    )
     options = parser.parse_args()
     goliath, vocabulary = models.load(options.goliath)
     david = David(options.david, *models.load(options.david))

@@ -274,17 +274,20 @@ def _project(plan: Plan, scores: Tensor, best: Candidates | None, block: int, st
     """The estimate, (1, block_length, h) int64."""
     if best is not None and plan.projection is Projection.MULTI_HOT:
         return best.ids[..., :MAX_HOT]
-    stream = Stream([plan.seed], [block], [step], scores.device)
-    drawn = project(
+    return drawn(plan, scores, block, step).unsqueeze(-1)
+
+
+def drawn(plan: Plan, scores: Tensor, block: int, step: int) -> Tensor:
+    """The tokens that a step draws of scores (1, block_length, V) fp32: (1, block_length) int64."""
+    return project(
         scores,
-        stream,
+        Stream([plan.seed], [block], [step], scores.device),
         temperature=plan.draw,
         min_p=plan.min_p,
         top_p=plan.top_p,
         no_repeat=plan.no_repeat,
         end=plan.end,
     )
-    return drawn.unsqueeze(-1)
 
 
 def _told(

@@ -5,10 +5,9 @@ id on ties. Sources: SSD-LM section 3.4 (projections), Nguyen et al. 2024 (min-p
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,9 +63,7 @@ def best_candidates(scores: Tensor, *, temperature: float, min_p: float, most: i
     rows, positions, ids = listed.nonzero(as_tuple=True)
     values = scores[rows, positions, ids]
     place = rows * scores.shape[1] + positions
-    # Stable sorts: ids come in ascending order, and equal scores keep it.
-    order = values.sort(descending=True, stable=True).indices
-    order = order[place[order].sort(stable=True).indices]
+    order = _best_first(values, place)  # ids come in ascending order: the lowest first on ties
     place, ids, values = place[order], ids[order], values[order]
     counts = listed.sum(-1).flatten()
     rank = torch.arange(len(place), device=place.device) - (counts.cumsum(0) - counts)[place]
@@ -94,26 +91,26 @@ def _candidates(scores: Tensor, temperature: float, min_p: float) -> Tensor:
     return scores >= threshold(best, temperature=temperature, min_p=min_p)
 
 
-def _nucleus(scores: Tensor, inside: Tensor, temperature: float, share: float) -> Tensor:
-    """(batch, positions, V) bool: the best of those inside, on ties the lowest ids, whose better
-    ones have less than this share of the mass.
+def _best_first(values: Tensor, place: Tensor) -> Tensor:
+    """(n,) int64, an order of entries (n,): by place, and at each the largest first; equal ones
+    keep their order.
     """
-    best = scores.amax(-1, keepdim=True)
-    places = inside.flatten(0, 1).nonzero()
-    rows, entries = places[:, 0], scores[inside]
-    mass = ((entries - best.flatten(0, 1)[rows, 0]).double() / temperature).exp()
-    order = entries.sort(descending=True, stable=True).indices
-    order = order[rows[order].sort(stable=True).indices]
-    rows, mass = rows[order], mass[order]
-    whole = mass.new_zeros(scores.shape[0] * scores.shape[1]).index_add(0, rows, mass)
-    before = mass.cumsum(0) - mass - (whole.cumsum(0) - whole)[rows]
-    # Sums have rounding errors; the best candidate, which has nothing before it, always stays.
-    first = torch.ones_like(rows, dtype=torch.bool)
-    first[1:] = rows[1:] != rows[:-1]
-    kept = torch.zeros_like(inside)
-    stays = first | (before < share * whole[rows])
-    kept.view(-1, scores.shape[-1])[places[order][stays].unbind(-1)] = True
-    return kept
+    order = values.sort(descending=True, stable=True).indices
+    return order[place[order].sort(stable=True).indices]
+
+
+def _nucleus(logits: Tensor, place: Tensor, places: int, share: float) -> Tensor:
+    """(n,) bool, which entries are of the nucleus of their place: those whose better ones, on ties
+    the earlier ones, have less than this share of its mass.
+    """
+    best = logits.new_full((places,), -torch.inf).scatter_reduce(0, place, logits, "amax")
+    mass = (logits - best[place]).exp()
+    whole = mass.new_zeros(places).index_add(0, place, mass)
+    order = _best_first(logits, place)
+    sums = mass[order].cumsum(0) - mass[order]
+    before = torch.empty_like(sums).scatter(0, order, sums) - (whole.cumsum(0) - whole)[place]
+    # The best entry has a mass of 1 and nothing before it, but for rounding: it always stays.
+    return before < (share * whole[place]).clamp(min=1e-9)
 
 
 def project(
@@ -152,16 +149,18 @@ def project(
     """
     if temperature == 0 or min_p == 1:
         return greedy(scores)
-    inside = _candidates(scores, temperature, min_p)
-    if top_p < 1:
-        inside = _nucleus(scores, inside, temperature, top_p)
-    rows, positions, ids = inside.nonzero(as_tuple=True)
-    words = stream.words_at(Purpose.GUMBEL, rows, positions, ids)
-    gumbel = -(-uniform(words).log()).log()
-    keys = scores[rows, positions, ids].double() / temperature + gumbel
+    rows, positions, ids = _candidates(scores, temperature, min_p).nonzero(as_tuple=True)
+    places = scores.shape[0] * scores.shape[1]
     place = rows * scores.shape[1] + positions
-    best = keys.new_full((scores.shape[0] * scores.shape[1],), -torch.inf)
-    best = best.scatter_reduce(0, place, keys, "amax")
+    logits = scores[rows, positions, ids].double() / temperature
+    if top_p < 1:
+        kept = _nucleus(logits, place, places, top_p)
+        rows, positions, ids, place, logits = (
+            column[kept] for column in (rows, positions, ids, place, logits)
+        )
+    words = stream.words_at(Purpose.GUMBEL, rows, positions, ids)
+    keys = logits - (-uniform(words).log()).log()
+    best = keys.new_full((places,), -torch.inf).scatter_reduce(0, place, keys, "amax")
     winners = torch.where(keys == best[place], ids, scores.shape[-1])
     chosen = winners.new_full(best.shape, scores.shape[-1]).scatter_reduce(
         0, place, winners, "amin"
@@ -169,27 +168,33 @@ def project(
     chosen = chosen.view(scores.shape[:2])
     if not no_repeat:
         return chosen
-    order = keys.sort(descending=True, stable=True).indices
-    order = order[place[order].sort(stable=True).indices]
-    ordered = np.split(ids[order].cpu().numpy(), place.bincount().cumsum(0).cpu().numpy()[:-1])
-    width = scores.shape[1]
+    ends = place.bincount().cumsum(0).tolist()
+
+    def others(at: int) -> list[int]:
+        here = slice(ends[at - 1] if at else 0, ends[at])
+        order: list[int] = ids[here][keys[here].sort(descending=True, stable=True).indices].tolist()
+        return order
+
     drafts = [
-        _without_repeats(draft, ordered[row * width : (row + 1) * width], no_repeat, end)
+        _without_repeats(draft, row * len(draft), others, no_repeat, end)
         for row, draft in enumerate(chosen.tolist())
     ]
     return torch.tensor(drafts, device=scores.device)
 
 
 def _without_repeats(
-    draft: list[int], ordered: Sequence[np.ndarray], length: int, end: int
+    draft: list[int], first: int, others: Callable[[int], list[int]], length: int, end: int
 ) -> list[int]:
-    """The draft with other candidates, best first in `ordered`, where a run would stand twice."""
+    """The draft with other candidates where a run would stand twice: `others` gives those of a
+    place, the best first, and `first` is the place of the draft's first position.
+    """
     seen: set[tuple[int, ...]] = set()
-    for position, candidates in enumerate(ordered):
+    for position, token in enumerate(draft):
         before = tuple(draft[max(0, position - length + 1) : position])
         if len(before) == length - 1:
-            fresh = (v for v in candidates.tolist() if (*before, v) not in seen)
-            draft[position] = next(fresh, draft[position])
+            if (*before, token) in seen:
+                fresh = (v for v in others(first + position) if (*before, v) not in seen)
+                draft[position] = next(fresh, token)
             seen.add((*before, draft[position]))
         if draft[position] == end:
             break
