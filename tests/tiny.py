@@ -6,6 +6,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
+from common.evaluation.pair import Question
 from common.vocabulary import SPECIAL, Vocabulary
 
 WORDS = [
@@ -14,6 +15,12 @@ WORDS = [
     *("egg", "milk", "oil", "pan", "pot", "bowl", "oven", "until", "for", "minutes", "then"),
     *("serve", "hot", "cold", "what", "is", "are", "you", "it", "##s", "##ing", "##ed"),
 ]
+
+QUESTIONS = [
+    Question(f"how do i make {a}?", "", f"stir the {a}, add {b} to it. heat until hot. serve.")
+    for a, b in (("soup", "salt"), ("cake", "egg"), ("bread", "oil"), ("milk", "sugar"))
+]
+"""Of the words that the tiny pair knows."""
 
 
 def tiny_vocabulary() -> Vocabulary:
