@@ -447,10 +447,12 @@ def test_sampling_does_not_disturb_halting():
     temperature=st.sampled_from([0.0, 0.7, 1.5]),
     min_p=st.sampled_from([0.5, 0.1, 0.01]),
     margin=st.sampled_from([0.0, 0.2]),
+    top_p=st.sampled_from([1.0, 0.6]),
+    no_repeat=st.sampled_from([0, 2]),
 )
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=80, deadline=None)
 def test_nothing_but_the_candidates_is_read_after_fusion(
-    seed, projection, temperature, min_p, margin
+    seed, projection, temperature, min_p, margin, top_p, no_repeat
 ):
     """States, signals and the moment of halting stay when all other scores change."""
     agreed = halting(
@@ -459,6 +461,8 @@ def test_nothing_but_the_candidates_is_read_after_fusion(
         projection=projection,
         temperature=temperature,
         min_p=min_p,
+        top_p=top_p,
+        no_repeat=no_repeat,
         self_conditioning=SelfConditioning.FUSED,
         forbidden=(),
     )
