@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from common.errors import BadModelError
 from common.reading import for_reading, printed
-from common.training.trim import trim
+from common.training.trim import inflation, trim
 from common.vocabulary import SPECIAL, Vocabulary
 from tests.tiny import tiny_vocabulary
 
@@ -37,6 +37,14 @@ def source_tokenizer(extra: str = "") -> Tokenizer:
 @pytest.fixture(scope="module")
 def trimmed() -> Vocabulary:
     return trim(source_tokenizer(), ["the soup cook don add salt hello we"] * 5, 400)
+
+
+def test_a_dropped_piece_costs_tokens():
+    source = source_tokenizer()
+    all_kept = trim(source, ["the soup cook don add salt hello we"] * 5, 400)
+    none_kept = trim(source, ["the"] * 5, 400)
+    assert inflation(source, all_kept, ["the soup", "salt"]) == 0
+    assert inflation(source, none_kept, ["the soup", "salt"]) == pytest.approx((1 + 4 + 4) / 3 - 1)
 
 
 # Template tokens

@@ -50,12 +50,15 @@ class Variant:
 
 VARIANTS = (
     Variant("as bundled"),
+    Variant("as bundled, another seed", training={"seed": 1}),
     Variant("reading softmax", {"reading": "softmax", "noise_m": 128, "noise_r": 32}),
     Variant(
         "reading softmax, K = 10",
         {"reading": "softmax", "noise_m": 128, "noise_r": 32, "simplex_value": 10.0},
     ),
+    Variant("K = 10", {"simplex_value": 10.0}),
     Variant("m = 64", {"noise_m": 64}),
+    Variant("m = 512", {"noise_m": 512}),
     Variant("no convolution", {"local_width": 0}),
     Variant("blocks of 32", {"block_length": 32}),
     Variant("times uniform", {"loss_curve": [[0.0, 0.0], [1.0, 1.0]]}),
@@ -159,8 +162,9 @@ def ablate(
         name, loss by t and hidden loss (nats a token), seconds of training.
     """
     for number, variant in enumerate(variants):
+        training = replace(config, **variant.training)
+        torch.manual_seed(training.seed)
         with tempfile.TemporaryDirectory() as folder:
-            torch.manual_seed(config.seed)
             settings = SETTINGS | dict(variant.settings)
             run = Run(
                 [data], held_out, Path(folder), encoder, vocabulary, SHAPE, model_settings=settings
@@ -173,12 +177,12 @@ def ablate(
             trainer = kind(
                 model,
                 pieces,
-                replace(config, **variant.training),
+                training,
                 records=records,
                 held_out=measured_on,
                 folder=Path(folder),
             )
-            while trainer.steps_done < config.steps:
+            while trainer.steps_done < training.steps:
                 trainer.step()
             batches = held_out_batches(measured_on, pieces, 3)
             seconds = round(trainer.seconds)

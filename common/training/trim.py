@@ -86,8 +86,14 @@ def training_texts(paths: Sequence[Path]) -> Iterator[str]:
             yield " ".join(row.get(k) or "" for k in ("instruction", "context", "response", "text"))
 
 
+def inflation(source: Tokenizer, trimmed: Vocabulary, texts: Sequence[str]) -> float:
+    """How many more tokens the texts have in the trimmed vocabulary: a share of the source's."""
+    before = sum(len(e.tokens) for e in source.encode_batch(texts, add_special_tokens=False))
+    return sum(map(len, trimmed.encode_batch(texts))) / before - 1
+
+
 def main() -> None:
-    """Write the tokenizer.json of a trimmed vocabulary."""
+    """Write the tokenizer.json of a trimmed vocabulary; say what it costs on held-out text."""
     parser = argparse.ArgumentParser(prog="trim", description=__doc__)
     parser.add_argument("data", type=Path, nargs="+", help="JSONL files of training text")
     parser.add_argument("--source", type=Path, required=True, help="tokenizer.json to trim")
@@ -95,12 +101,24 @@ def main() -> None:
     parser.add_argument(
         "--size", type=int, default=PIECES, help="pieces to keep (default %(default)s)"
     )
+    parser.add_argument(
+        "--held-out",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="JSONL files whose tokens are counted in both vocabularies (default: none)",
+    )
     options = parser.parse_args()
     source = Tokenizer.from_file(str(options.source))
     source.no_padding()
     source.no_truncation()
     options.out.mkdir(parents=True, exist_ok=True)
-    trim(source, training_texts(options.data), options.size).save(options.out)
+    vocabulary = trim(source, training_texts(options.data), options.size)
+    vocabulary.save(options.out)
+    for path in options.held_out:
+        more = inflation(source, vocabulary, list(training_texts([path])))
+        print(f"{path}: {more:+.1%} tokens")
 
 
 if __name__ == "__main__":
