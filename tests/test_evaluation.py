@@ -97,6 +97,24 @@ def test_cross_entropy_is_that_of_the_logits(vocabulary, questions):
     assert report["tokens"] == count
 
 
+def test_fused_conditioning_is_that_of_both_predictions(vocabulary, questions):
+    pair = Pair(tiny_model(vocabulary, seed=1), tiny_model(vocabulary, seed=2), vocabulary)
+    own, fused = (
+        evaluate_pair(pair, questions, weights=(0.01, 0.5, 0.99), fused=fused)
+        for fused in (False, True)
+    )
+    for name in ("goliath", "david"):
+        assert fused[name] == own[name]
+    assert fused["pair"]["0.5"] != pytest.approx(own["pair"]["0.5"], abs=1e-6)
+    part = _parts(pair, questions)[0]
+    with torch.inference_mode():
+        alone = pair.logits(part, 0.3)
+        (first, _), (_, last) = pair.fused_logits(part, 0.3, (0.0, 1.0))
+    # At the ends of the weight the fused prediction is one model's own.
+    assert torch.equal(first, alone[0])
+    assert torch.equal(last, alone[1])
+
+
 def test_only_response_tokens_count(vocabulary, questions):
     pair = Pair(tiny_model(vocabulary, seed=1), tiny_model(vocabulary, seed=2), vocabulary)
     expected = sum(len(vocabulary.encode(q.response).ids) for q in questions)

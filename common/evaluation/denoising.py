@@ -10,23 +10,22 @@ from torch import Tensor
 from common.diffusion import conditioning
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.philox import Stream
-from common.diffusion.simplex import model_input
+from common.diffusion.simplex import Bag, ModelInput, model_input
 from common.diffusion.terms import Reading, SelfConditioning
 from common.training.examples import Batch
 
 
-def two_passes(model: SimplexDiffusionLM, batch: Batch, stream: Stream, t: Tensor) -> Tensor:
-    """Logits (scored, V) fp32 at the scored positions, with one extra pass from "none" for self-
-    conditioning.
+def noisy(model: SimplexDiffusionLM, batch: Batch, stream: Stream, t: Tensor) -> ModelInput:
+    """The state of the batch's true text at the times, as the model reads it.
 
     Args:
-        model: in eval mode.
+        model: its config says how.
         batch: the crops.
         stream: the noise; give every system the same one.
         t: (batch,) float64.
     """
     config = model.config
-    simplex = model_input(
+    return model_input(
         stream,
         batch.target.unsqueeze(-1),
         t,
@@ -35,12 +34,29 @@ def two_passes(model: SimplexDiffusionLM, batch: Batch, stream: Stream, t: Tenso
         vocabulary_size=config.vocab_size,
         reading=Reading(config.reading),
     )
-    none = conditioning.nothing(len(batch.target), batch.target.shape[1], batch.target.device)
-    first = model(batch.input_ids, batch.block_start, simplex, t, none, batch.attention_mask).logits
-    if config.self_conditioning == SelfConditioning.ESTIMATE:
-        condition = conditioning.from_estimate(first.argmax(-1, keepdim=True))
-    else:
-        condition = conditioning.from_logits(first)
+
+
+def predict(
+    model: SimplexDiffusionLM,
+    batch: Batch,
+    simplex: ModelInput,
+    t: Tensor,
+    condition: Bag | None = None,
+    positions: Tensor | None = None,
+) -> Tensor:
+    """fp32 logits of one pass: (batch, block, V), or (chosen, V) at chosen positions.
+
+    Args:
+        model: in eval mode.
+        batch: the crops.
+        simplex: from `noisy`.
+        t: (batch,) float64, its times.
+        condition: what the model sees of the last prediction; None: nothing.
+        positions: (batch, block) bool.
+    """
+    if condition is None:
+        rows, block = batch.target.shape
+        condition = conditioning.nothing(rows, block, batch.target.device)
     logits: Tensor = model(
         batch.input_ids,
         batch.block_start,
@@ -48,9 +64,22 @@ def two_passes(model: SimplexDiffusionLM, batch: Batch, stream: Stream, t: Tenso
         t,
         condition,
         batch.attention_mask,
-        positions=batch.scored,
+        positions=positions,
     ).logits
     return logits
+
+
+def two_passes(model: SimplexDiffusionLM, batch: Batch, stream: Stream, t: Tensor) -> Tensor:
+    """Logits (scored, V) fp32 at the scored positions, with one extra pass from "none" for self-
+    conditioning; for the arguments see `noisy`.
+    """
+    simplex = noisy(model, batch, stream, t)
+    first = predict(model, batch, simplex, t)
+    if model.config.self_conditioning == SelfConditioning.ESTIMATE:
+        condition = conditioning.from_estimate(first.argmax(-1, keepdim=True))
+    else:
+        condition = conditioning.from_logits(first)
+    return predict(model, batch, simplex, t, condition, batch.scored)
 
 
 @torch.inference_mode()

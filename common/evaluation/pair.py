@@ -7,17 +7,20 @@ that calibration is not mistaken for help.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from common.diffusion import conditioning
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.philox import Stream
-from common.evaluation.denoising import two_passes
+from common.diffusion.simplex import Bag
+from common.evaluation.denoising import noisy, predict, two_passes
 from common.training.examples import Batch, Crop, collate
 from common.vocabulary import Vocabulary
 
@@ -68,17 +71,42 @@ class Pair:
     vocabulary: Vocabulary
 
     def logits(self, part: _Part, time: float) -> tuple[Tensor, Tensor]:
-        """(scored, V) fp32 of each, on the same noise."""
-        rows = len(part.goliath.target)
-        t = torch.full((rows,), time, dtype=torch.float64)
-        seeds = [part.seed + i for i in range(rows)]
+        """(scored, V) fp32 of each, on the same noise, conditioned on its own prediction."""
+        return (
+            two_passes(self.goliath, part.goliath, *_noise(part, time)),
+            two_passes(self.david, part.david, *_noise(part, time)),
+        )
 
-        def run(model: SimplexDiffusionLM, batch: Batch) -> Tensor:
-            return two_passes(
-                model, batch, Stream(seeds, [0] * rows, [0] * rows, batch.target.device), t
+    def fused_logits(
+        self, part: _Part, time: float, weights: Sequence[float]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """(scored, V) fp32 of each, both conditioned on their prediction fused at each weight: the
+        self-conditioning `fused`, where a session leaves out what is below its min-p.
+        """
+        t = _noise(part, time)[1]
+        views = [
+            (model, batch, noisy(model, batch, *_noise(part, time)))
+            for model, batch in ((self.goliath, part.goliath), (self.david, part.david))
+        ]
+
+        def both(condition: Bag | None, positions: Tensor | None) -> tuple[Tensor, Tensor]:
+            core, small = (
+                predict(model, batch, simplex, t, condition, positions)
+                for model, batch, simplex in views
             )
+            return core, small
 
-        return run(self.goliath, part.goliath), run(self.david, part.david)
+        first = both(None, None)
+        for weight in weights:
+            condition = conditioning.from_logits(torch.lerp(first[0], first[1], weight))
+            yield both(condition, part.goliath.scored)
+
+
+def _noise(part: _Part, time: float) -> tuple[Stream, Tensor]:
+    rows = len(part.goliath.target)
+    seeds = [part.seed + i for i in range(rows)]
+    stream = Stream(seeds, [0] * rows, [0] * rows, part.goliath.target.device)
+    return stream, torch.full((rows,), time, dtype=torch.float64)
 
 
 def _parts(pair: Pair, questions: Sequence[Question]) -> list[_Part]:
@@ -142,6 +170,7 @@ def evaluate_pair(
     questions: Sequence[Question],
     *,
     weights: Sequence[float],
+    fused: bool = False,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, Any]:
     """Measure; the keys are those that `goliath evaluate --json` prints.
@@ -150,6 +179,7 @@ def evaluate_pair(
         pair: the models, in eval mode.
         questions: held-out records, at least two in each half.
         weights: David's weights to try, each in (0, 1).
+        fused: whether the two of a pair see the fused prediction, and not each its own.
         progress: told (parts done, parts in all).
     """
     temperatures = _fit_temperatures(pair, questions)
@@ -166,14 +196,15 @@ def evaluate_pair(
         scales = np.array([temperatures[1 - half] for half in halves[part.prompts]])
         scale = torch.from_numpy(scales).float()
         for level, time in enumerate(TIMES):
-            goliath, david = pair.logits(part, time)
-            versions = ((goliath, david), (goliath / scale[:, :1], david / scale[:, 1:]))
-            row = 0
-            for core, small in versions:
-                for weight in (0.0, 1.0, *weights):
-                    losses = _losses(torch.lerp(core, small, weight), target)
-                    np.add.at(sums[row, level], part.prompts, losses)
-                    row += 1
+            alone = pair.logits(part, time)
+            paired = pair.fused_logits(part, time, weights) if fused else repeat(alone)
+            shown = chain(((w, alone) for w in (0.0, 1.0)), zip(weights, paired, strict=False))
+            for row, (weight, (core, small)) in enumerate(shown):
+                versions = ((core, small), (core / scale[:, :1], small / scale[:, 1:]))
+                for version, (one, other) in enumerate(versions):
+                    losses = _losses(torch.lerp(one, other, weight), target)
+                    place = row + version * len(names) // 2
+                    np.add.at(sums[place, level], part.prompts, losses)
     progress(len(parts), len(parts))
     table = dict(zip(names, sums, strict=True))
     report = _report(table, counts, halves, weights)

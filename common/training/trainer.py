@@ -6,7 +6,6 @@ Sources: SSD-LM
 section 3.3 (loss), Analog Bits (self-conditioning), CDCD section 4.2 (time warping).
 """
 
-import copy
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -78,8 +77,12 @@ class TrainingConfig:
     """Share of steps with self-conditioning."""
     weight: float = 0.75
     """Share in the fused logits, of a model that is trained beside a large one."""
-    alone: float = 0.3
+    alone: float = 0.1
     """What its own loss counts then, beside that of the fused logits."""
+    fused: float = 0.5
+    """Share of the self-conditioned steps beside a large model in which both models see the fused
+    prediction, as in a session with the self-conditioning `fused`, and not each its own.
+    """
     average: float = 0.999
     """Decay a step of the moving average of the weights, which is what is measured and exported."""
     seed: int = 0
@@ -306,64 +309,79 @@ class Trainer:
             uncertain = scored & (t > CERTAIN_TO)
             scored = uncertain if uncertain.any() else scored
         seeds = [int(s) for s in rng.integers(2**63, size=rows)]
-        draws = copy.deepcopy(rng)
+        seen = [(self.model, batch)]
+        if self._beside is not None:
+            public = [without_context(crop, self.vocabulary) for crop in crops]
+            seen.append((self._beside, collate(public, self.vocabulary)))
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._autocast):
-            logits = self._logits(self.model, batch, t, scored, seeds, rng)
-            target = batch.target[scored]
-            loss = torch.nn.functional.cross_entropy(logits, target)
-            if self._beside is None:
-                return loss
-            public = collate([without_context(c, self.vocabulary) for c in crops], self.vocabulary)
-            with torch.no_grad():
-                core = self._logits(self._beside, public, t, scored, seeds, draws)
-        fused = torch.lerp(core, logits, self.config.weight)
+            conditions = self._conditions(seen, t, seeds, rng)
+            logits, *core = (
+                self._forward(model, part, t, condition, seeds, positions=scored)
+                for (model, part), condition in zip(seen, conditions, strict=True)
+            )
+        target = batch.target[scored]
+        loss = torch.nn.functional.cross_entropy(logits, target)
+        if not core:
+            return loss
+        fused = torch.lerp(core[0], logits, self.config.weight)
         return torch.nn.functional.cross_entropy(fused, target) + self.config.alone * loss
 
-    def _logits(
+    def _forward(
         self,
         model: SimplexDiffusionLM,
         batch: Batch,
         t: Tensor,
-        scored: Tensor,
+        condition: Bag,
         seeds: list[int],
-        rng: np.random.Generator,
+        *,
+        step: int = 0,
+        positions: Tensor | None = None,
     ) -> Tensor:
-        """(scored, V) fp32 of a model, conditioned on nothing or on its own prediction."""
-        condition = self._condition(model, batch, t, seeds, rng)
-        simplex = self._noisy(model, batch, t, seeds, step=0)
-        logits: Tensor = model(
-            batch.input_ids,
-            batch.block_start,
-            simplex,
-            t,
-            condition,
-            batch.attention_mask,
-            positions=scored,
-        ).logits
+        """fp32 logits of a model, with gradients where it is the one that learns."""
+        simplex = self._noisy(model, batch, t, seeds, step=step)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and model is self.model):
+            logits: Tensor = model(
+                batch.input_ids,
+                batch.block_start,
+                simplex,
+                t,
+                condition,
+                batch.attention_mask,
+                positions=positions,
+            ).logits
         return logits
 
     @torch.no_grad()
-    def _condition(
+    def _conditions(
         self,
-        model: SimplexDiffusionLM,
-        batch: Batch,
+        seen: Sequence[tuple[SimplexDiffusionLM, Batch]],
         t: Tensor,
         seeds: list[int],
         rng: np.random.Generator,
-    ) -> Bag:
-        """Nothing in some steps; else the model's own prediction, at the same state or an earlier
-        one.
+    ) -> list[Bag]:
+        """What each model with its batch is conditioned on: nothing in some steps; else the model's
+        own prediction or, of two, both on the fused one; at the same state or an earlier one.
         """
+        batch = seen[0][1]
         none = conditioning.nothing(len(batch.target), batch.target.shape[1], batch.target.device)
         if rng.random() >= self.config.conditioned:
-            return none
+            return [none] * len(seen)
         earlier = rng.random() < 0.5
         older = torch.from_numpy(rng.random((len(t), 1)) * OLDER_BY)
         before = (t + older).clamp(max=1.0) if earlier else t
-        simplex = self._noisy(model, batch, before, seeds, step=int(earlier))
-        logits = model(
-            batch.input_ids, batch.block_start, simplex, before, none, batch.attention_mask
-        ).logits
+        first = [
+            self._forward(model, part, before, none, seeds, step=int(earlier))
+            for model, part in seen
+        ]
+        if len(seen) > 1 and rng.random() < self.config.fused:
+            first = [torch.lerp(first[1], first[0], self.config.weight)] * 2
+        return [
+            self._condition(model, logits, rng)
+            for (model, _), logits in zip(seen, first, strict=True)
+        ]
+
+    @staticmethod
+    def _condition(model: SimplexDiffusionLM, logits: Tensor, rng: np.random.Generator) -> Bag:
         if model.config.self_conditioning == SelfConditioning.ESTIMATE:
             draws = torch.from_numpy(rng.gumbel(size=logits.shape).astype(np.float32))
             return conditioning.from_estimate((logits + draws).argmax(-1, keepdim=True))

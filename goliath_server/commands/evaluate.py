@@ -60,6 +60,14 @@ def evaluate(
     weights: Annotated[
         str, typer.Option(help="David's weights to try, each between 0 and 1, with commas.")
     ] = "0.1,0.25,0.5,0.75,0.9",
+    fused: Annotated[
+        bool,
+        typer.Option(
+            "--fused",
+            help="The two of a pair see the fused prediction, as with --self-conditioning fused. "
+            "Default: each its own.",
+        ),
+    ] = False,
     limit: Annotated[
         int | None, typer.Option(min=4, help="Records to read (default: all).")
     ] = None,
@@ -92,7 +100,7 @@ def evaluate(
             remedy="Train David with Goliath's tokenizer: david train --vocabulary",
         )
     pair = Pair(big, small, vocabulary)
-    report = evaluate_pair(pair, questions, weights=values, progress=_progress)
+    report = evaluate_pair(pair, questions, weights=values, fused=fused, progress=_progress)
     if json:
         print_json(report)
     else:
