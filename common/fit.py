@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
 
 DEFAULT_STEPS = 32
-DEFAULT_TEMPERATURE = 0.65
+DEFAULT_TEMPERATURE = 0.7
 DEFAULT_MIN_P = 0.05
 DEFAULT_WEIGHT = 0.75
 DEFAULT_NO_REPEAT = 2

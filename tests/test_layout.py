@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("common", "goliath_server", "david_client")
 PROGRAMS = {"goliath": "goliath_server.cli", "david": "david_client.cli"}
 UNPICKLERS = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+DOCUMENTS = ("README.md", "MEASUREMENTS.md")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -28,9 +29,9 @@ def sources(*rooms):
     return sorted(path for room in rooms for path in (ROOT / room).rglob("*.py"))
 
 
-def readme_blocks(language):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return [body for name, body in FENCE.findall(text) if name == language]
+def blocks(language, *documents):
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in documents or ("README.md",)]
+    return [body for text in texts for name, body in FENCE.findall(text) if name == language]
 
 
 # --- the tree ---
@@ -52,7 +53,7 @@ def tree_paths(tree: str) -> Iterator[str]:
 
 
 def readme_tree():
-    trees = [body for body in readme_blocks("") + readme_blocks("text") if "\ncommon/" in body]
+    trees = [body for body in blocks("") + blocks("text") if "\ncommon/" in body]
     assert len(trees) == 1, "expected one fenced tree in README.md, with a line `common/`"
     return set(tree_paths(trees[0]))
 
@@ -82,11 +83,11 @@ def test_readme_tree_names_every_module():
     assert sorted(wanted - readme_tree()) == []
 
 
-# --- the README's commands ---
+# --- the commands of the README and of the measurements ---
 
 
-def readme_commands():
-    lines = "".join(readme_blocks("sh")).replace("\\\n", " ").splitlines()
+def documented_commands(*documents):
+    lines = "".join(blocks("sh", *documents)).replace("\\\n", " ").splitlines()
     found = []
     for line in lines:
         words = shlex.split(line.removeprefix("$ "), comments=True)
@@ -99,25 +100,25 @@ def readme_commands():
 
 
 def test_readme_names_its_two_commands():
-    named = {words[0] for words in readme_commands()}
+    named = {words[0] for words in documented_commands("README.md")}
     assert {"scripts/demo", "scripts/test"} <= named
 
 
-def test_readme_scripts_can_be_run():
-    scripts = {words[0] for words in readme_commands() if words[0].startswith("scripts/")}
+def test_documented_scripts_can_be_run():
+    scripts = {words[0] for words in documented_commands(*DOCUMENTS) if words[0].startswith("scripts/")}
     assert sorted(s for s in scripts if not os.access(ROOT / s, os.X_OK)) == []
 
 
-def test_readme_commands_and_their_options_exist():
-    for words in readme_commands():
+def test_documented_commands_and_their_options_exist():
+    for words in documented_commands(*DOCUMENTS):
         if words[0] not in PROGRAMS:
             continue
         commands = commands_of(words[0])
         name = words[1] if len(words) > 1 and not words[1].startswith("-") else ""
-        assert name in commands, f"README.md: {shlex.join(words)}"
+        assert name in commands, f"documented: {shlex.join(words)}"
         known = {decl for option in options_of(commands[name]) for decl in option.names}
         used = {w.split("=")[0] for w in words if re.match(r"--?[a-z]", w)} - {"--help", "-h"}
-        assert used <= known, f"README.md: {shlex.join(words)}"
+        assert used <= known, f"documented: {shlex.join(words)}"
 
 
 # --- the programs' help ---

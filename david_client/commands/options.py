@@ -87,7 +87,7 @@ MaxTokens = Annotated[
     typer.Option("--max-tokens", help="Longest answer in tokens (default: one block)."),
 ]
 Temperature = Annotated[
-    float | None, typer.Option("--temperature", help="0 is greedy (default: 0.65).")
+    float | None, typer.Option("--temperature", help="0 is greedy (default: 0.7).")
 ]
 Seed = Annotated[
     int | None, typer.Option("--seed", help="Seed of all noise (default: drawn, and told).")

@@ -76,7 +76,7 @@ def quality(
         typer.Option("--contrast", help="How much contrast stresses the context, 0 to 100."),
     ] = 0.5,
     temperature: Annotated[
-        float | None, typer.Option(min=0, max=100, help="0 is greedy (default: 0.65).")
+        float | None, typer.Option(min=0, max=100, help="0 is greedy (default: 0.7).")
     ] = None,
     min_p: Annotated[
         float | None,
