@@ -92,8 +92,8 @@ def test_david_helps_goliath_on_a_sample_of_held_out_recipes(pair):
     both = Pair(goliath, david.model, david.vocabulary)
     report = evaluate_pair(both, questions, weights=(0.75,))
     assert report["best"] < 0.65 * report["goliath"]
-    # On recipes the little David knows nearly all that the pair does.
-    assert report["david"] < 1.1 * report["best"]
+    # On recipes the little David knows nearly all that the pair does, but not all.
+    assert report["best"] < report["david"] < 1.1 * report["best"]
 
 
 PROMPTS = (

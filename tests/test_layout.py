@@ -105,7 +105,9 @@ def test_readme_names_its_two_commands():
 
 
 def test_documented_scripts_can_be_run():
-    scripts = {words[0] for words in documented_commands(*DOCUMENTS) if words[0].startswith("scripts/")}
+    scripts = {
+        words[0] for words in documented_commands(*DOCUMENTS) if words[0].startswith("scripts/")
+    }
     assert sorted(s for s in scripts if not os.access(ROOT / s, os.X_OK)) == []
 
 

@@ -354,6 +354,31 @@ def test_a_model_learns_beside_a_large_one(vocabulary, tmp_path):
     assert not all(same)
 
 
+@pytest.mark.parametrize(("fused", "shared"), [(0.0, False), (1.0, True)])
+def test_beside_a_large_model_both_can_see_the_fused_prediction(
+    vocabulary, data, tmp_path, monkeypatch, fused, shared
+):
+    records = read_records(data, vocabulary)
+    run = Trainer(
+        tiny_model(vocabulary, seed=1),
+        vocabulary,
+        TrainingConfig(steps=3, batch_size=4, held_out=4, conditioned=1.0, fused=fused),
+        records=records,
+        held_out=records,
+        folder=tmp_path,
+        beside=tiny_model(vocabulary, seed=2),
+    )
+    seen = []
+    conditions = run._conditions
+    monkeypatch.setattr(
+        run, "_conditions", lambda *args: seen.append(conditions(*args)) or seen[-1]
+    )
+    for _ in range(3):
+        run.step()
+    assert [torch.equal(a.weights, b.weights) for a, b in seen] == [shared] * 3
+    assert all(float(bag.weights.sum()) > 0 for both in seen for bag in both)
+
+
 def test_a_large_model_of_other_noise_is_refused(data, tmp_path):
     small, large = save_tiny(tmp_path / "small", seed=1), tmp_path / "large"
     save_tiny(large, seed=2, noise_m=9)

@@ -374,7 +374,8 @@ class Trainer:
             for model, part in seen
         ]
         if len(seen) > 1 and rng.random() < self.config.fused:
-            first = [torch.lerp(first[1], first[0], self.config.weight)] * 2
+            fused = torch.lerp(first[1], first[0], self.config.weight)
+            return [self._condition(self.model, fused, rng)] * 2
         return [
             self._condition(model, logits, rng)
             for (model, _), logits in zip(seen, first, strict=True)
