@@ -22,7 +22,7 @@ def noisy(model: SimplexDiffusionLM, batch: Batch, stream: Stream, t: Tensor) ->
         model: its config says how.
         batch: the crops.
         stream: the noise; give every system the same one.
-        t: (batch,) float64.
+        t: (batch,) float64, or (batch, block) for times of their own.
     """
     config = model.config
     return model_input(
@@ -47,10 +47,10 @@ def predict(
     """fp32 logits of one pass: (batch, block, V), or (chosen, V) at chosen positions.
 
     Args:
-        model: in eval mode.
+        model: of either mode.
         batch: the crops.
         simplex: from `noisy`.
-        t: (batch,) float64, its times.
+        t: float64, its times.
         condition: what the model sees of the last prediction; None: nothing.
         positions: (batch, block) bool.
     """

@@ -2,8 +2,7 @@
 resume after a kill.
 
 Every random choice of step n is a function of (seed, n), so a checkpoint needs no generator state.
-Sources: SSD-LM
-section 3.3 (loss), Analog Bits (self-conditioning), CDCD section 4.2 (time warping).
+Sources: SSD-LM section 3.3 (loss), Analog Bits (self-conditioning), CDCD section 4.2 (times).
 """
 
 import json
@@ -11,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -22,9 +21,9 @@ from common.diffusion import conditioning
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.philox import Stream
 from common.diffusion.schedule import TimeWarp, ramp
-from common.diffusion.simplex import Bag, model_input
+from common.diffusion.simplex import Bag
 from common.diffusion.terms import Reading, SelfConditioning
-from common.evaluation.denoising import loss_curve
+from common.evaluation.denoising import loss_curve, noisy, predict
 from common.training import checkpoints
 from common.training.examples import (
     Batch,
@@ -331,25 +330,20 @@ class Trainer:
         model: SimplexDiffusionLM,
         batch: Batch,
         t: Tensor,
-        condition: Bag,
+        condition: Bag | None,
         seeds: list[int],
         *,
         step: int = 0,
         positions: Tensor | None = None,
     ) -> Tensor:
-        """fp32 logits of a model, with gradients where it is the one that learns."""
-        simplex = self._noisy(model, batch, t, seeds, step=step)
+        """Logits of `predict` at the noise of a step, with gradients where it is the model that
+        learns.
+        """
+        rows = len(seeds)
+        stream = Stream(seeds, [0] * rows, [step] * rows, batch.target.device)
+        simplex = noisy(model, batch, stream, t)
         with torch.set_grad_enabled(torch.is_grad_enabled() and model is self.model):
-            logits: Tensor = model(
-                batch.input_ids,
-                batch.block_start,
-                simplex,
-                t,
-                condition,
-                batch.attention_mask,
-                positions=positions,
-            ).logits
-        return logits
+            return predict(model, batch, simplex, t, condition, positions)
 
     @torch.no_grad()
     def _conditions(
@@ -358,19 +352,17 @@ class Trainer:
         t: Tensor,
         seeds: list[int],
         rng: np.random.Generator,
-    ) -> list[Bag]:
+    ) -> Sequence[Bag | None]:
         """What each model with its batch is conditioned on: nothing in some steps; else the model's
         own prediction or, of two, both on the fused one; at the same state or an earlier one.
         """
-        batch = seen[0][1]
-        none = conditioning.nothing(len(batch.target), batch.target.shape[1], batch.target.device)
         if rng.random() >= self.config.conditioned:
-            return [none] * len(seen)
+            return [None] * len(seen)
         earlier = rng.random() < 0.5
         older = torch.from_numpy(rng.random((len(t), 1)) * OLDER_BY)
         before = (t + older).clamp(max=1.0) if earlier else t
         first = [
-            self._forward(model, part, before, none, seeds, step=int(earlier))
+            self._forward(model, part, before, None, seeds, step=int(earlier))
             for model, part in seen
         ]
         if len(seen) > 1 and rng.random() < self.config.fused:
@@ -387,21 +379,6 @@ class Trainer:
             draws = torch.from_numpy(rng.gumbel(size=logits.shape).astype(np.float32))
             return conditioning.from_estimate((logits + draws).argmax(-1, keepdim=True))
         return conditioning.from_logits(logits)
-
-    @staticmethod
-    def _noisy(
-        model: SimplexDiffusionLM, batch: Batch, t: Tensor, seeds: list[int], *, step: int
-    ) -> Any:
-        config = model.config
-        return model_input(
-            Stream(seeds, [0] * len(seeds), [step] * len(seeds), batch.target.device),
-            batch.target.unsqueeze(-1),
-            t,
-            form=config.form,
-            simplex_value=config.simplex_value,
-            vocabulary_size=config.vocab_size,
-            reading=Reading(config.reading),
-        )
 
     def save(self) -> Path:
         """Write a checkpoint; an interrupted write leaves the older one in place."""
