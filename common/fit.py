@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 DEFAULT_STEPS = 32
 DEFAULT_TEMPERATURE = 0.7
-DEFAULT_MIN_P = 0.05
+DEFAULT_MIN_P = 0.005
+DEFAULT_TOP_P = 0.9
 DEFAULT_WEIGHT = 0.75
 DEFAULT_NO_REPEAT = 2
 DEFAULT_BUDGET_MS = 10_000
@@ -54,6 +55,7 @@ def default_settings(config: SimplexDiffusionConfig) -> SessionSettings:
         codec=Codec.TOPK,
         self_conditioning=SelfConditioning(config.self_conditioning),
         budget_ms=DEFAULT_BUDGET_MS,
+        top_p=DEFAULT_TOP_P,
         no_repeat=DEFAULT_NO_REPEAT,
     )
 

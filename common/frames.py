@@ -117,7 +117,9 @@ class SessionSettings:
     top_p: float = 1.0
     """Share of the candidates' mass that is drawn from, the best first, in (0, 1]."""
     no_repeat: int = 0
-    """Tokens of a run that is not drawn twice in a block, 2 to 16; 0: all may be."""
+    """Tokens of a run that is not drawn twice in a block, 2 to 16; 0: all may be. Instead the
+    position takes another candidate, of the nucleus or not.
+    """
     certify: bool = False
     """Whether the server may ask for entries that a contribution left out."""
     lag: int = 0

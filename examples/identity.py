@@ -40,7 +40,7 @@ MODES: dict[str, dict[str, Any]] = {
     "every 2:4:2": {"every": Every(2, 4, 2)},
     "ramp 1": {"ramp": 1.0},
     "repeats": {"no_repeat": 0},
-    "nucleus": {"top_p": 0.7},
+    "no nucleus": {"top_p": 1.0},
     "estimate": {"self_conditioning": SelfConditioning.ESTIMATE},
     "halt": {"halt_patience": 2, "halt_margin": 1.0},
     "suffix": {},

@@ -147,24 +147,26 @@ def project(
     top_p: float = 1.0,
 ) -> list[int]:
     """The best id, or one drawn among those with at least min_p of the best one's probability, and
-    of them the fewest that have top_p; if it can be none that says a run of so many tokens again.
+    of them the fewest that have top_p; if it would say a run of so many tokens again, another of
+    those with at least min_p that does not.
     """
     if temperature == 0:
         return [row.tolist().index(row.max().item()) for row in scores]
     p = (scores / temperature).softmax(-1)
     kept = p >= min_p * p.amax(-1, keepdim=True)
+    keys = (scores.double() / temperature + gumbels).masked_fill(~kept, -torch.inf)
+    drawn = keys.clone()
     for row in range(len(p) if top_p < 1 else 0):
         some = (p[row] * kept[row]).double()
         order = some.argsort(descending=True, stable=True)
         enough = int((some[order].cumsum(0) < top_p * some.sum()).sum()) + 1
-        kept[row, order[enough:]] = False
-    keys = (scores.double() / temperature + gumbels).masked_fill(~kept, -torch.inf)
-    draft = keys.argmax(-1).tolist()
+        drawn[row, order[enough:]] = -torch.inf
+    draft = drawn.argmax(-1).tolist()
     for i in range(len(draft) if no_repeat else 0):
         if end in draft[:i]:
             break
         ranked = [v for v in keys[i].argsort(descending=True).tolist() if kept[i, v]]
-        for v in (*ranked, draft[i]):
+        for v in (draft[i], *ranked, draft[i]):
             draft[i] = v
             told = [tuple(draft[j : j + no_repeat]) for j in range(i + 2 - no_repeat)]
             if not told or told[-1] not in told[:-1]:

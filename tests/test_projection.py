@@ -49,14 +49,17 @@ def test_a_nucleus_is_the_fewest_best_candidates_with_their_share(share, seed, t
     length=st.integers(2, 4),
     seed=st.integers(0, 1000),
     end=st.sampled_from([-1, 0, 3]),
+    top_p=st.sampled_from([1.0, 0.6, 0.1]),
 )
-@settings(max_examples=60, deadline=None)
-def test_runs_are_not_drawn_twice_where_another_candidate_stands(length, seed, end):
+@settings(max_examples=90, deadline=None)
+def test_runs_are_not_drawn_twice_where_another_candidate_stands(length, seed, end, top_p):
     scores = random_scores(2, 24, 6, seed=seed)
-    free = project(scores, stream(2, seed=seed), temperature=1.0, min_p=0.2)
-    drawn = project(
-        scores, stream(2, seed=seed), temperature=1.0, min_p=0.2, no_repeat=length, end=end
-    )
+
+    def draw(**more):
+        terms = {"temperature": 1.0, "min_p": 0.2, "top_p": top_p}
+        return project(scores, stream(2, seed=seed), **terms, **more)
+
+    free, drawn = draw(), draw(no_repeat=length, end=end)
     inside = scores >= scores.amax(-1, keepdim=True) + math.log(0.2)
     assert inside.gather(-1, drawn.unsqueeze(-1)).all()
     for before, after, candidates in zip(free.tolist(), drawn.tolist(), inside, strict=True):
@@ -72,6 +75,14 @@ def test_runs_are_not_drawn_twice_where_another_candidate_stands(length, seed, e
                 assert after[i] == before[i]
                 assert all((*stem, v) in seen for v in others)
             seen.add((*stem, after[i]))
+
+
+def test_a_repeat_is_left_through_candidates_outside_the_nucleus():
+    scores = torch.tensor([[[9.0, 6.0, 0.0]] * 6])
+    terms = {"temperature": 1.0, "min_p": 0.01, "top_p": 0.5}
+    assert project(scores, stream(), **terms).tolist() == [[0] * 6]
+    # All four pairs of the two candidates, and then none is left.
+    assert project(scores, stream(), **terms, no_repeat=2).tolist() == [[0, 0, 1, 0, 0, 0]]
 
 
 def test_greedy_takes_the_lowest_id_on_ties():

@@ -511,6 +511,7 @@ def test_the_command_resumes(quality, tmp_path):
         (["--contrast", "101"], "0 to 100"),
         (["--contrast", "nan"], "0 to 100"),
         (["--min-p", "0"], "above 0"),
+        (["--top-p", "0"], "above 0"),
         (["--data", "file.jsonl"], "NAME=FILE"),
         (["--weight", "1.5"], "--weight"),
     ],

@@ -153,11 +153,12 @@ def test_same_tokens_from_the_nucleus(members, top_p):
 
 @pytest.mark.parametrize("no_repeat", [2, 3])
 @pytest.mark.parametrize("ends", [True, False])
-def test_same_tokens_without_repeats(members, no_repeat, ends):
+@pytest.mark.parametrize("top_p", [1.0, 0.4])
+def test_same_tokens_without_repeats(members, no_repeat, ends, top_p):
     agreed = plan(blocks=2, temperature=1.5, own=True, endless=True)
     left = {100, 101, 102, *([VOCABULARY.end] if ends else [])}  # of so few, runs come again
     rest = tuple(v for v in range(VOCABULARY.size) if v not in left)
-    agreed = replace(agreed, forbidden=rest, min_p=0.01)
+    agreed = replace(agreed, forbidden=rest, min_p=0.01, top_p=top_p)
     davids = [reference.Member(members[1], PRIVATE, 0.4, PREFIX, contrast=0.5)]
     expected = slow(replace(agreed, no_repeat=no_repeat), members[0], davids)
     assert fast(replace(agreed, no_repeat=no_repeat), members[0], davids) == expected

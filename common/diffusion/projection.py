@@ -129,9 +129,11 @@ def project(
     candidates of the position (Holtzman et al. 2020, but of the whole vocabulary).
 
     A draw that would repeat a run of `no_repeat` tokens of the draft before it, up to the first end
-    token, is taken back: the position gets the next candidate in the order of its draw, or keeps
-    the first where all of them would repeat (Paulus et al. 2018, section 2.5, forbid this in beam
-    search). Positions that are drawn at once say a thing twice more often than those drawn in turn.
+    token, is taken back: the position gets the next of all its candidates in the order of their
+    draw, those outside the nucleus too, or keeps the first where all of them would repeat (Paulus
+    et al. 2018, section 2.5, forbid this in beam search). Positions that are drawn at once say a
+    thing twice more often than those drawn in turn. A sharp nucleus in a wide set of candidates
+    keeps likely words and still leaves a way out of a repeat.
 
     Args:
         scores: (batch, positions, V) fp32 fused scores, -inf at ids that must not appear.
@@ -153,15 +155,11 @@ def project(
     places = scores.shape[0] * scores.shape[1]
     place = rows * scores.shape[1] + positions
     logits = scores[rows, positions, ids].double() / temperature
-    if top_p < 1:
-        kept = _nucleus(logits, place, places, top_p)
-        rows, positions, ids, place, logits = (
-            column[kept] for column in (rows, positions, ids, place, logits)
-        )
     words = stream.words_at(Purpose.GUMBEL, rows, positions, ids)
     keys = logits - (-uniform(words).log()).log()
-    best = keys.new_full((places,), -torch.inf).scatter_reduce(0, place, keys, "amax")
-    winners = torch.where(keys == best[place], ids, scores.shape[-1])
+    drawn = keys if top_p == 1 else keys.where(_nucleus(logits, place, places, top_p), -torch.inf)
+    best = keys.new_full((places,), -torch.inf).scatter_reduce(0, place, drawn, "amax")
+    winners = torch.where(drawn == best[place], ids, scores.shape[-1])
     chosen = winners.new_full(best.shape, scores.shape[-1]).scatter_reduce(
         0, place, winners, "amin"
     )

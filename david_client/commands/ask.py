@@ -45,7 +45,7 @@ def ask(
     max_tokens: o.MaxTokens = None,
     temperature: o.Temperature = None,
     min_p: Annotated[
-        float | None, typer.Option(help="Least share of the best candidate (default: 0.05).")
+        float | None, typer.Option(help="Least share of the best candidate (default: 0.005).")
     ] = None,
     ramp: Annotated[
         float | None,
@@ -57,7 +57,7 @@ def ask(
     top_p: Annotated[
         float | None,
         typer.Option(
-            help="Share of the candidates' mass that is drawn from, the best first (default: 1)."
+            help="Share of the candidates' mass that is drawn from, the best first (default: 0.9)."
         ),
     ] = None,
     no_repeat: Annotated[

@@ -80,7 +80,14 @@ def quality(
     ] = None,
     min_p: Annotated[
         float | None,
-        typer.Option(max=1, help="Least probability of a candidate, a share (default: 0.05)."),
+        typer.Option(max=1, help="Least probability of a candidate, a share (default: 0.005)."),
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            max=1,
+            help="Share of the candidates' mass that is drawn from, the best first (default: 0.9).",
+        ),
     ] = None,
     projection: Annotated[
         Projection, typer.Option(help="How scores become the next state.")
@@ -143,7 +150,7 @@ def quality(
         "projection": projection,
         "self_conditioning": self_conditioning,
     }
-    wishes["min_p"] = _min_p(min_p)
+    wishes["min_p"], wishes["top_p"] = _share("min-p", min_p), _share("top-p", top_p)
     wishes = {name: value for name, value in wishes.items() if value is not None}
     from dataclasses import replace
 
@@ -346,10 +353,10 @@ def _no_repeat(value: int | None) -> int | None:
     return value
 
 
-def _min_p(value: float | None) -> float | None:
+def _share(name: str, value: float | None) -> float | None:
     if value is not None and value <= 0:
         raise UsageError(
-            f"min-p: expected a share above 0 and at most 1, got {value:g}",
-            remedy="Leave it out, or give 0.05",
+            f"{name}: expected a share above 0 and at most 1, got {value:g}",
+            remedy="Leave it out for the default",
         )
     return value
