@@ -115,7 +115,7 @@ class SessionSettings:
     steps that one position takes, in [0, 16]; 0: all at once.
     """
     top_p: float = 1.0
-    """Share of the candidates' mass that is drawn from, the best first, in (0, 1]."""
+    """Share of the candidates' mass that is drawn from, or hot, the best first, in (0, 1]."""
     no_repeat: int = 0
     """Tokens of a run that is not drawn twice in a block, 2 to 16; 0: all may be. Instead the
     position takes another candidate, of the nucleus or not.

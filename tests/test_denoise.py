@@ -333,6 +333,16 @@ def test_at_most_16_ids_are_hot_and_equal_ones_go_by_id():
     assert predicts(requests)[1].state.estimate.tolist() == [[*range(SOUP, SOUP + 16)]] * BLOCK
 
 
+@pytest.mark.parametrize(("top_p", "count"), [(0.05, 1), (0.5, 2), (0.8, 3), (0.95, 4), (1.0, 4)])
+def test_multi_hot_states_carry_the_nucleus_alone(top_p, count):
+    """The four candidates hold .46, .28, .17 and .1 of their mass."""
+    ids = [SOUP, SOUP + 1, SOUP + 2, SOUP + 3]
+    rows = leaning(*ids, by=0.5)
+    agreed = plan(projection=Projection.MULTI_HOT, temperature=1.0, min_p=0.1, top_p=top_p)
+    requests, _ = drive(agreed, lambda _: rows)
+    assert predicts(requests)[1].state.estimate.tolist() == [ids[:count]] * BLOCK
+
+
 def test_multi_hot_without_a_choice_is_greedy():
     """Temperature 0, or min_p 1: one candidate."""
     generator = torch.Generator().manual_seed(0)

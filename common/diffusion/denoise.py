@@ -75,7 +75,7 @@ class Plan:
     ramp: float = 0.0
     """Steepness of the ramp of times from the first position to the last; 0 for none."""
     top_p: float = 1.0
-    """Share of the candidates' mass that is drawn from, the best first, in (0, 1]."""
+    """Share of the candidates' mass that is drawn from, or hot, the best first, in (0, 1]."""
     no_repeat: int = 0
     """Tokens of a run that is not drawn twice in a block; 0: all may be."""
 
@@ -273,7 +273,7 @@ def _best(plan: Plan, scores: Tensor) -> Candidates | None:
 def _project(plan: Plan, scores: Tensor, best: Candidates | None, block: int, step: int) -> Tensor:
     """The estimate, (1, block_length, h) int64."""
     if best is not None and plan.projection is Projection.MULTI_HOT:
-        return best.ids[..., :MAX_HOT]
+        return best.hot(most=MAX_HOT, top_p=plan.top_p)
     return drawn(plan, scores, block, step).unsqueeze(-1)
 
 

@@ -43,6 +43,17 @@ class Candidates:
             return torch.full_like(self.log_mass, torch.inf)
         return self.scores[..., 0] - self.scores[..., 1]
 
+    def hot(self, *, most: int, top_p: float) -> Tensor:
+        """(batch, positions, h) int64, the ids that a multi-hot projection sets: of the best ones
+        the fewest that have together at least `top_p` of the mass of all candidates, `most` where
+        they are more; -1 where there are fewer.
+        """
+        ids, scores = self.ids[..., :most], self.scores[..., :most]
+        mass = (scores - self.log_mass.unsqueeze(-1)).exp()
+        before = mass.cumsum(-1) - mass
+        kept = (ids >= 0) & (before < top_p)
+        return ids.masked_fill(~kept, -1)[..., : int(kept.sum(-1).max())]
+
 
 def best_candidates(scores: Tensor, *, temperature: float, min_p: float, most: int) -> Candidates:
     """At most `most` candidates of each position, n of them where there are most.

@@ -28,7 +28,7 @@ class Projection(StrEnum):
     SAMPLE = "sample"
     """One id for each position, drawn from its candidates; temperature 0 takes the best one."""
     MULTI_HOT = "multi-hot"
-    """All candidates of a position, at most `MAX_HOT` (SSD-LM, section 3.4)."""
+    """The nucleus of a position's candidates, at most `MAX_HOT` (SSD-LM, section 3.4)."""
 
 
 MAX_RAMP = 16.0
