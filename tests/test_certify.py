@@ -114,7 +114,13 @@ def readings(agreed, moment, scores):
     for top_p in (1.0, 0.5):
         found.append(project(scores, stream, **terms, top_p=top_p)[0].tolist())
     best = best_candidates(scores, **terms, most=32)
-    for part in (best.ids, best.scores, best.log_mass, best.leads(), best.hot(most=MAX_HOT, top_p=0.9)):
+    for part in (
+        best.ids,
+        best.scores,
+        best.log_mass,
+        best.leads(),
+        best.hot(most=MAX_HOT, top_p=0.9),
+    ):
         found.append([_plain(row) for row in part[0]])
     return list(zip(*found, strict=True))
 
