@@ -14,9 +14,9 @@ LOWEST = -30000.0
 
 LEAST_ENTRIES = 8
 """Entries that every row sends in the codec topk, however sure it is."""
-MOST_ENTRIES = 160
+MOST_ENTRIES = 240
 """Entries that no row exceeds in the codec topk, however flat it is."""
-CORE_LEAD = 12.0
+CORE_LEAD = 8.0
 """By how many logits the large model may prefer an id that was left out to the best one sent,
 before that id could be a candidate.
 """

@@ -189,7 +189,8 @@ def _runs(text: str) -> set[str]:
 
 
 def build(packages: Path, out: Path) -> dict[str, Counts]:
-    """Write {general,recipes}.{train,valid,test}.jsonl and heldout-{general,recipes,private}.jsonl.
+    """Write {general,recipes}.{train,valid,test}.jsonl, heldout-{general,recipes,private}.jsonl, and
+    what settings are chosen on: valid-{general,recipes}.jsonl.
 
     Returns:
         Counts by "corpus.split source".
@@ -215,6 +216,8 @@ def build(packages: Path, out: Path) -> dict[str, Counts]:
     files["heldout-recipes"] = heldout(files["recipes.test"])
     files["heldout-general"] = heldout_general(files["general.test"])
     files["heldout-private"] = heldout_private(files["recipes.test"])
+    files["valid-recipes"] = heldout(files["recipes.valid"])
+    files["valid-general"] = heldout_general(files["general.valid"])
     for name, records in files.items():
         lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
