@@ -189,8 +189,8 @@ def _runs(text: str) -> set[str]:
 
 
 def build(packages: Path, out: Path) -> dict[str, Counts]:
-    """Write {general,recipes}.{train,valid,test}.jsonl, heldout-{general,recipes,private}.jsonl, and
-    what settings are chosen on: valid-{general,recipes}.jsonl.
+    """Write {general,recipes}.{train,valid,test}.jsonl, heldout-{general,recipes,private}.jsonl,
+    and what settings are chosen on: valid-{general,recipes}.jsonl.
 
     Returns:
         Counts by "corpus.split source".
