@@ -132,11 +132,12 @@ def test_held_out_recipes_are_form_a_with_ingredients(packages: Path, tmp_path: 
     assert all(record["form"] == "A" and "context" not in record for record in held)
 
 
-def test_settings_are_chosen_on_validation_questions(packages: Path, tmp_path: Path) -> None:
+def test_settings_are_chosen_on_validation_recipes(packages: Path, tmp_path: Path) -> None:
     build(packages, tmp_path / "out")
-    for name in ("valid-recipes", "valid-general"):
-        held = load(tmp_path / "out", name)
-        assert [record["title"] for record in held] == titles("valid", 3)
+    held = load(tmp_path / "out", "valid-recipes")
+    assert [record["title"] for record in held] == titles("valid", 3)
+    # The fixture's prose about every title is alike, so that the test split keeps it alone.
+    assert load(tmp_path / "out", "valid-general") == []
 
 
 def test_what_is_written_stands_in_the_notes(packages: Path, tmp_path: Path) -> None:
