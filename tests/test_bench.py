@@ -255,7 +255,7 @@ def test_the_wire_end_to_end(bench, monkeypatch):
         assert set(row) >= WIRE_KEYS
         assert (row["prompts"], row["steps"], row["threads"]) == (2, 4, 1)
         numbers = 16 * tiny_vocabulary().size
-        assert row["up_bytes_per_step"] > (64 * 4 if row["codec"] == "topk" else 2 * numbers)
+        assert row["up_bytes_per_step"] > (2 * numbers if row["codec"] == "dense" else 64 * 4)
         assert row["up_ratio"] < 2 * numbers / row["up_bytes_per_step"]
         assert row["up_ratio_fp32"] == 2 * row["up_ratio"]
         assert row["opening_down_bytes"] > 1000  # certificates

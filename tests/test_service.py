@@ -376,9 +376,15 @@ async def test_wait_waits_past_the_budget(slow_at: Any) -> None:
 
 async def test_solo_goes_on_and_the_result_is_that_of_the_steps_that_he_made(slow_at: Any) -> None:
     slow = slow_at(1)
-    # At this temperature the random pair's first block has no end, so that there is a second.
+    # Drawn like this the random pair's first block has no end, so that there is a second.
     asked = question(
-        budget_ms=700, late_rule=LateRule.SOLO, steps=5, max_tokens=32, temperature=0.55
+        budget_ms=700,
+        late_rule=LateRule.SOLO,
+        steps=5,
+        max_tokens=32,
+        temperature=0.55,
+        min_p=0.05,
+        top_p=1.0,
     )
     came: list[int] = []
 
