@@ -6,6 +6,7 @@ import torch
 from common.collaboration.fusion import fuse
 from common.diffusion import conditioning
 from common.diffusion.denoise import Plan, Predict, Result, denoise
+from common.diffusion.halting import HaltRule
 from common.diffusion.projection import best_candidates
 from common.diffusion.schedule import TimeWarp
 from common.diffusion.signal import FusedSignal
@@ -66,3 +67,21 @@ def shares(scores: torch.Tensor, agreed: Plan) -> FusedSignal:
     scores[..., list(agreed.forbidden)] = -torch.inf
     best = best_candidates(scores, temperature=agreed.draw, min_p=agreed.min_p, most=32)
     return conditioning.fused_signal(best)
+
+
+def halting(patience: int, margin: float = 0.0, **changes):
+    """A plan that halts, at times at which the state can be read."""
+    times = (0.4, 0.3, 0.25, 0.2)
+    return plan(halting=HaltRule(patience, margin), times=times, **changes)
+
+
+def moments(requests) -> list[tuple[int, int]]:
+    return [(r.state.block, r.state.step) for r in predicts(requests)]
+
+
+def leaning(*ids: int, by: float = 0.25) -> torch.Tensor:
+    """Logits that want all of these at every position, each less than the one before."""
+    rows = torch.zeros(1, BLOCK, SIZE)
+    for n, one in enumerate(ids):
+        rows[..., one] = 20.0 - n * by
+    return rows

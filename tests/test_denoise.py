@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 
 import hypothesis
 import numpy as np
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from common.collaboration.local import run_local
 from common.diffusion import conditioning
 from common.diffusion.denoise import Collect, Fused, Predict
-from common.diffusion.halting import HaltRule
 from common.diffusion.terms import Decider, FinishReason, Projection, SelfConditioning
 from tests.loops import (
     BLOCK,
@@ -21,6 +19,8 @@ from tests.loops import (
     STEPS,
     VOCABULARY,
     drive,
+    halting,
+    moments,
     plan,
     predicts,
     shares,
@@ -295,157 +295,6 @@ def test_fused_conditioning_is_the_rounded_top_of_the_fused_scores():
 def test_without_it_no_signal_is_shown(kind):
     requests, _ = drive(plan(self_conditioning=kind), lambda _: votes(SOUP))
     assert all(r.signal is None for r in predicts(requests))
-
-
-# Multi-hot
-
-
-def leaning(*ids: int, by: float = 0.25) -> torch.Tensor:
-    """Logits that want all of these at every position, each less than the one before."""
-    rows = torch.zeros(1, BLOCK, SIZE)
-    for n, one in enumerate(ids):
-        rows[..., one] = 20.0 - n * by
-    return rows
-
-
-def test_multi_hot_states_carry_all_candidates_the_best_first():
-    rows = leaning(SOUP + 2, SOUP, SOUP + 1)
-    rows[0, 3] = votes(SOUP + 5)[0, 0]
-    rows[0, 4, 0] = 21.0  # a forbidden id is no candidate
-    agreed = plan(projection=Projection.MULTI_HOT, temperature=1.0, min_p=0.5)
-    requests, result = drive(agreed, lambda _: rows)
-    for r in predicts(requests):
-        if r.state.step == 0:
-            assert r.state.estimate.shape == (BLOCK, 0)
-            continue
-        expected = [[SOUP + 2, SOUP, SOUP + 1]] * BLOCK
-        expected[3] = [SOUP + 5, -1, -1]
-        assert r.state.estimate.tolist() == expected
-    block = [SOUP + 2] * BLOCK
-    block[3] = SOUP + 5
-    assert result.ids.tolist() == block * 2
-
-
-def test_at_most_16_ids_are_hot_and_equal_ones_go_by_id():
-    agreed = plan(projection=Projection.MULTI_HOT, temperature=1.0, min_p=0.5, max_tokens=BLOCK)
-    rows = leaning(*range(SOUP + 19, SOUP - 1, -1), by=0.0)
-    requests, _ = drive(agreed, lambda _: rows)
-    assert predicts(requests)[1].state.estimate.tolist() == [[*range(SOUP, SOUP + 16)]] * BLOCK
-
-
-@pytest.mark.parametrize(("top_p", "count"), [(0.05, 1), (0.5, 2), (0.8, 3), (0.95, 4), (1.0, 4)])
-def test_multi_hot_states_carry_the_nucleus_alone(top_p, count):
-    """The four candidates hold .46, .28, .17 and .1 of their mass."""
-    ids = [SOUP, SOUP + 1, SOUP + 2, SOUP + 3]
-    rows = leaning(*ids, by=0.5)
-    agreed = plan(projection=Projection.MULTI_HOT, temperature=1.0, min_p=0.1, top_p=top_p)
-    requests, _ = drive(agreed, lambda _: rows)
-    assert predicts(requests)[1].state.estimate.tolist() == [ids[:count]] * BLOCK
-
-
-def test_multi_hot_without_a_choice_is_greedy():
-    """Temperature 0, or min_p 1: one candidate."""
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(1, BLOCK, SIZE, generator=generator)
-    shown = [
-        [r.state.estimate.tolist() for r in predicts(drive(plan(**how), lambda _: rows)[0])]
-        for how in (
-            {"projection": Projection.MULTI_HOT, "temperature": 0.0},
-            {"projection": Projection.MULTI_HOT, "temperature": 2.0, "min_p": 1.0},
-            {"temperature": 0.0},
-        )
-    ]
-    assert shown[0] == shown[1] == shown[2]
-
-
-def test_the_best_of_the_hot_ids_says_who_decided():
-    david = torch.full((1, BLOCK), SOUP)
-    agreed = plan(projection=Projection.MULTI_HOT, temperature=1.0, min_p=0.5)
-    fused = leaning(SOUP, SOUP + 1)
-    requests, _ = drive(agreed, lambda _: leaning(SOUP + 1), lambda *_: Fused(fused, david))
-    assert predicts(requests)[1].decided.tolist() == [Decider.DAVID] * BLOCK
-
-
-# Halting
-
-
-def halting(patience: int, margin: float = 0.0, **changes):
-    """A plan that halts, at times at which the state can be read."""
-    times = (0.4, 0.3, 0.25, 0.2)
-    return plan(halting=HaltRule(patience, margin), times=times, **changes)
-
-
-def moments(requests) -> list[tuple[int, int]]:
-    return [(r.state.block, r.state.step) for r in predicts(requests)]
-
-
-@pytest.mark.parametrize("patience", [1, 2, 3, 4, 9])
-def test_a_block_that_stands_still_ends_early(patience):
-    agreed = halting(patience)
-    requests, result = drive(agreed, lambda r: votes(SOUP + r.state.block))
-    last = min(patience, STEPS - 1)
-    assert moments(requests) == [(b, n) for b in range(2) for n in range(last + 1)]
-    assert (result.block, result.step, result.steps) == (1, last, 2 * (last + 1))
-    assert result.ids.tolist() == [SOUP] * BLOCK + [SOUP + 1] * BLOCK
-    assert predicts(requests)[last + 1].finished.tolist() == [SOUP] * BLOCK
-
-
-def test_noise_cannot_stand_still():
-    times = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2)
-    agreed = replace(halting(1), times=times)
-    requests, result = drive(agreed, lambda _: votes(SOUP))
-    assert [r.state.t for r in predicts(requests)] == [*times[:5], *times[:5]]
-    assert result.ids.tolist() == [SOUP] * 2 * BLOCK
-
-
-def test_steps_are_counted_without_halting_too():
-    _, result = drive(plan(), lambda _: votes(SOUP))
-    assert (result.step, result.steps) == (STEPS - 1, 2 * STEPS)
-
-
-def test_a_change_makes_the_block_go_on():
-    wanted = [SOUP, SOUP, SOUP + 1, SOUP + 1]
-    agreed = halting(2, max_tokens=BLOCK)
-    requests, result = drive(agreed, lambda r: votes(wanted[r.state.step]))
-    assert len(predicts(requests)) == STEPS
-    assert result.ids.tolist() == [SOUP + 1] * BLOCK
-
-
-def test_what_the_answer_will_not_hold_may_change():
-    def restless(*start: int):
-        return lambda r: votes(*start, SOUP + r.state.step)
-
-    agreed = halting(1)
-    cut, result = drive(agreed, restless(SOUP, END))
-    assert moments(cut) == [(0, 0), (0, 1)]
-    assert result.ids.tolist() == [SOUP]
-    short, result = drive(halting(1, max_tokens=2), restless(SOUP, SOUP))
-    assert moments(short) == [(0, 0), (0, 1)]
-    assert result.ids.tolist() == [SOUP, SOUP]
-    assert len(predicts(drive(agreed, restless(SOUP, SOUP))[0])) == 2 * STEPS
-
-
-def test_the_best_must_lead_by_the_margin():
-    rows = leaning(SOUP, SOUP + 1, by=0.5)
-    warm = {"temperature": 1.0, "min_p": 0.1, "max_tokens": BLOCK}
-    for margin, steps in ((0.0, 2), (0.5, 2), (0.6, STEPS)):
-        requests, result = drive(halting(1, margin, **warm), lambda _: rows)
-        assert len(predicts(requests)) == steps
-        assert result.ids.tolist() == [SOUP] * BLOCK
-    # A single candidate leads by more than can be known.
-    cold = halting(1, 1000.0, max_tokens=BLOCK)
-    assert len(predicts(drive(cold, lambda _: rows)[0])) == 2
-
-
-def test_sampling_does_not_disturb_halting():
-    """The best candidates stand still while the draws do not."""
-    rows = leaning(SOUP, SOUP + 1, SOUP + 2, by=0.1)
-    agreed = halting(2, temperature=2.0, min_p=0.01, max_tokens=BLOCK)
-    requests, result = drive(agreed, lambda _: rows)
-    drawn = [r.state.estimate for r in predicts(requests)]
-    assert len(drawn) == 3
-    assert not np.array_equal(drawn[1], drawn[2])
-    assert result.ids.tolist() == [SOUP] * BLOCK
 
 
 # Everything after fusion
