@@ -13,10 +13,9 @@ from common.collaboration.certify import AskCaps, all_answered, answered, doubts
 from common.collaboration.codec import answer_from, decode, encode
 from common.collaboration.contribution import Answer, Ask, Codec
 from common.collaboration.fusion import Voice, fuse
-from common.diffusion.denoise import allowed, reads_candidates
+from common.diffusion.denoise import allowed, drawn, draws_alone, reads_candidates
 from common.diffusion.halting import HaltRule
-from common.diffusion.philox import Stream
-from common.diffusion.projection import best_candidates, greedy, project
+from common.diffusion.projection import best_candidates, greedy
 from common.diffusion.terms import MAX_HOT, Projection, SelfConditioning
 from common.errors import InvalidFrameError
 from tests.loops import STEPS, plan
@@ -51,7 +50,10 @@ def steps(draw):
         min_p=draw(st.sampled_from([1.0, 0.5, 0.05, 1e-6])),
         projection=draw(st.sampled_from(Projection)),
         self_conditioning=draw(st.sampled_from(SelfConditioning)),
-        halting=HaltRule(draw(st.integers(0, 1))),
+        halting=HaltRule(draw(st.sampled_from([0, 0, 1]))),
+        top_p=draw(st.sampled_from([1.0, 0.9, 0.5, 0.1])),
+        no_repeat=draw(st.sampled_from([0, 2, 3])),
+        seed=draw(st.integers(0, 2**64 - 1)),
         forbidden=tuple(draw(st.sets(ids, max_size=min(2, shape[1] - 2)))),
         end=draw(ids),
     )
@@ -102,23 +104,29 @@ def readings(agreed, moment, scores):
     """All that a step reads of its scores, position by position."""
     block, step = moment
     scores = allowed(agreed, scores, first=block == 0)
-    terms = {"temperature": agreed.draw, "min_p": agreed.min_p}
-    found = [greedy(scores)[0].tolist()]
     if not reads_candidates(agreed, step):
-        return list(zip(*found, strict=True))
-    stream = Stream([agreed.seed], [block], [step], CPU)
-    for top_p in (1.0, 0.5):
-        found.append(project(scores, stream, **terms, top_p=top_p)[0].tolist())
-    best = best_candidates(scores, **terms, most=32)
+        return greedy(scores)[0].tolist()
+    tokens = drawn(agreed, scores, block, step)[0].tolist()
+    if draws_alone(agreed, step):
+        return tokens
+    found = [tokens] if not agreed.no_repeat else []
+    best = best_candidates(scores, temperature=agreed.draw, min_p=agreed.min_p, most=32)
     for part in (
         best.ids,
         best.scores,
         best.log_mass,
         best.leads(),
-        best.hot(most=MAX_HOT, top_p=0.9),
+        best.hot(most=MAX_HOT, top_p=agreed.top_p),
     ):
         found.append([_plain(row) for row in part[0]])
     return list(zip(*found, strict=True))
+
+
+def certified(agreed, moment, doubt):
+    """The positions whose readings are certain: with `no_repeat`, in sight of those before."""
+    if agreed.no_repeat and draws_alone(agreed, moment[1]) and doubt.uncertified.any():
+        return range(int(doubt.uncertified.argmax()))
+    return np.flatnonzero(~doubt.uncertified)
 
 
 def _plain(row):
@@ -134,7 +142,7 @@ def test_what_is_certified_reads_as_with_full_rows(step):
     doubt = asked(*step)
     sparse = readings(agreed, moment, doubt.fused.scores)
     dense = readings(agreed, moment, fuse(core, full(davids)).scores)
-    for position in np.flatnonzero(~doubt.uncertified):
+    for position in certified(agreed, moment, doubt):
         assert sparse[position] == dense[position]
     assert doubt.asks == {}
 
@@ -177,7 +185,7 @@ def test_asks_stay_within_the_caps_and_never_make_it_worse(step, caps):
     assert not (settled.uncertified & ~doubt.uncertified).any()
     sparse = readings(agreed, moment, settled.fused.scores)
     dense = readings(agreed, moment, fuse(core, full(davids)).scores)
-    for position in np.flatnonzero(~settled.uncertified):
+    for position in certified(agreed, moment, settled):
         assert sparse[position] == dense[position]
 
 

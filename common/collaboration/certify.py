@@ -9,9 +9,10 @@ candidate under `lb`: then the best score is `lb` in full rows too, and so are t
 Where some do, they are asked for, all of them. One round is enough, caps aside: it makes these
 scores exact, so that `lb` and its threshold can only rise, and all others were below the old one.
 
-With `no_repeat` a token is drawn in sight of those before it in the draft. If all positions of a
-step are certified, so are its tokens; if not, those behind an uncertified position may be others,
-although their candidates are the same.
+Where nothing reads the candidates but a draw, a position is also certified if its token is certain
+(`certify_draw`). With `no_repeat` a token is drawn in sight of those before it in the draft. If all
+positions of a step are certified, so are its tokens; if not, those behind an uncertified position
+may be others, although their candidates are the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,10 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.collaboration.certify_draw import uncertain_draws
 from common.collaboration.codec import largest, places_of
 from common.collaboration.contribution import Answer, Ask, Codec, Contribution
 from common.collaboration.fusion import Voice, audible, fuse, said_by
-from common.diffusion.denoise import Fused, Plan, allowed, reads_candidates
+from common.diffusion.denoise import Fused, Plan, allowed, draws_alone, reads_candidates
 from common.diffusion.projection import threshold
 from common.errors import InvalidFrameError
 
@@ -66,7 +68,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Doubt:
-    """A step's fused scores, and what is not certain of them."""
+    """A step's fused scores, and what is not certain of what is read of them."""
 
     fused: Fused
     uncertified: np.ndarray
@@ -107,7 +109,13 @@ def doubts(
     if not sparse:
         return Doubt(fused, np.zeros(core.shape[1], np.bool_), {})
     scores = allowed(plan, fused.scores, first=block == 0)[0]
-    found = _open(plan, scores, sparse, step)
+    said = said_by(sparse, scores.shape[-1], core.device)
+    found = _open(plan, scores, said.places[said.exact], step)
+    if found.any() and draws_alone(plan, step):
+        exact = torch.zeros_like(found)
+        exact.view(-1)[said.places[said.exact]] = True
+        uncertain = uncertain_draws(plan, scores, exact, found, block=block, step=step)
+        found &= torch.from_numpy(uncertain).to(found.device).unsqueeze(-1)
     uncertified = found.any(-1).cpu().numpy()
     if caps is None or not uncertified.any():
         return Doubt(fused, uncertified, {})
@@ -121,11 +129,16 @@ def doubts(
     return Doubt(fused, uncertified, asks)
 
 
-def _open(plan: Plan, scores: Tensor, sparse: Sequence[Voice], step: int) -> Tensor:
-    """(positions, V) bool, the ids whose scores are not exact and could be of a candidate."""
+def _open(plan: Plan, scores: Tensor, exact: Tensor, step: int) -> Tensor:
+    """(positions, V) bool, the ids whose scores are not exact and could be of a candidate.
+
+    Args:
+        plan: how the scores are read.
+        scores: (positions, V) fp32, bounds above where they are not exact.
+        exact: (n,) int64, position * V + id of each id that all sparse voices sent.
+        step: the step.
+    """
     size = scores.shape[-1]
-    said = said_by(sparse, size, scores.device)
-    exact = said.places[said.exact]
     known, rows = scores.view(-1)[exact], exact // size
     best = scores.new_full(scores.shape[:1], -torch.inf).scatter_reduce(0, rows, known, "amax")
     every = reads_candidates(plan, step)

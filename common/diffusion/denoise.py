@@ -253,6 +253,11 @@ def reads_candidates(plan: Plan, step: int) -> bool:
     return _reads_best(plan) or (plan.temperature > 0 and plan.min_p < 1)
 
 
+def draws_alone(plan: Plan, step: int) -> bool:
+    """Whether of a step's candidates nothing is read but the tokens drawn from them."""
+    return reads_candidates(plan, step) and not _reads_best(plan)
+
+
 def _reads_best(plan: Plan) -> bool:
     """Whether anything of the plan reads the best candidates and their scores."""
     return (

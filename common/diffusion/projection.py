@@ -5,7 +5,7 @@ id on ties. Sources: SSD-LM section 3.4 (projections), Nguyen et al. 2024 (min-p
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -165,9 +165,8 @@ def project(
     rows, positions, ids = _candidates(scores, temperature, min_p).nonzero(as_tuple=True)
     places = scores.shape[0] * scores.shape[1]
     place = rows * scores.shape[1] + positions
-    logits = scores[rows, positions, ids].double() / temperature
-    words = stream.words_at(Purpose.GUMBEL, rows, positions, ids)
-    keys = logits - (-uniform(words).log()).log()
+    values = scores[rows, positions, ids]
+    logits, keys = keyed(values, stream, rows, positions, ids, temperature=temperature)
     drawn = keys if top_p == 1 else keys.where(_nucleus(logits, place, places, top_p), -torch.inf)
     best = keys.new_full((places,), -torch.inf).scatter_reduce(0, place, drawn, "amax")
     winners = torch.where(drawn == best[place], ids, scores.shape[-1])
@@ -191,23 +190,50 @@ def project(
     return torch.tensor(drafts, device=scores.device)
 
 
+def keyed(
+    values: Tensor,
+    stream: Stream,
+    rows: Tensor,
+    positions: Tensor,
+    ids: Tensor,
+    *,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """What a draw reads of the scores (n,) fp32 at some rows, positions and ids: their logits at
+    the temperature, and these with a Gumbel each, of which the largest is drawn. Both (n,)
+    float64, and none falls where its score rises.
+    """
+    logits = values.double() / temperature
+    words = stream.words_at(Purpose.GUMBEL, rows, positions, ids)
+    return logits, logits - (-uniform(words).log()).log()
+
+
 def _without_repeats(
     draft: list[int], first: int, others: Callable[[int], list[int]], length: int, end: int
 ) -> list[int]:
     """The draft with other candidates where a run would stand twice: `others` gives those of a
     place, the best first, and `first` is the place of the draft's first position.
     """
-    seen: set[tuple[int, ...]] = set()
-    for position, token in enumerate(draft):
-        before = tuple(draft[max(0, position - length + 1) : position])
-        if len(before) == length - 1:
-            if (*before, token) in seen:
-                fresh = (v for v in others(first + position) if (*before, v) not in seen)
-                draft[position] = next(fresh, token)
-            seen.add((*before, draft[position]))
-        if draft[position] == end:
-            break
+    for position, taken in enumerate(followers(draft, length, end)):
+        if draft[position] in taken:
+            fresh = (v for v in others(first + position) if v not in taken)
+            draft[position] = next(fresh, draft[position])
     return draft
+
+
+def followers(draft: Sequence[int], length: int, end: int) -> Iterator[frozenset[int]]:
+    """For each position of a draft, up to its first end token: the tokens that would repeat a run
+    of `length` there. The draft may be changed at a position before the next one is asked for.
+    """
+    taken: dict[tuple[int, ...], frozenset[int]] = {}
+    for position in range(len(draft)):
+        before = tuple(draft[max(0, position - length + 1) : position])
+        here = taken.get(before, frozenset())
+        yield here
+        if len(before) == length - 1:
+            taken[before] = here | {draft[position]}
+        if draft[position] == end:
+            return
 
 
 def deciders(ids: Tensor, core_choice: Tensor, david_choice: Tensor | None) -> Tensor:
