@@ -102,21 +102,10 @@ def test_a_server_that_is_not_there():
 
 
 @pytest.fixture
-def batch(monkeypatch, tmp_path, capfd):
-    """Runs the command on the file, with what `DAVID_*` says as settings."""
-    from common import console
-    from david_client.cli import app
-
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+def batch(run, monkeypatch):
+    """Runs the command on a file, with what `DAVID_*` says as settings."""
     monkeypatch.setattr("david_client.conversation.collaborate", lambda settings: PAIR)
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["david", "batch", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            console.run(app, program="david")
-        return ended.value.code, *capfd.readouterr()
-
-    return run
+    return lambda *arguments: run("david", "batch", *arguments)
 
 
 def test_the_command_reads_a_file(batch, tmp_path):

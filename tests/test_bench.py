@@ -214,24 +214,11 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture
-def bench(monkeypatch, files, tmp_path, capfd):
+def bench(run, monkeypatch, files, tmp_path):
     """Runs the command; the programs that it starts are real."""
-    from common import console
-    from goliath_server.cli import app
-
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-
-    def run(what, *arguments):
-        command = ["bench", what, *files.options, "--judge", tmp_path, *arguments]
-        monkeypatch.setattr("sys.argv", ["goliath", *map(str, command)])
-        before = signal.getsignal(signal.SIGTERM)
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            console.run(app, program="goliath")
-        signal.signal(signal.SIGTERM, before)
-        return ended.value.code, *capfd.readouterr()
-
-    return run
+    usual = (*files.options, "--judge", tmp_path)
+    return lambda what, *arguments: run("goliath", "bench", what, *usual, *arguments)
 
 
 def few(monkeypatch, *codecs):

@@ -5,9 +5,7 @@ for one.
 import functools
 import json
 import logging
-import os
 import shutil
-import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from common import console, models
+from common import models
 from common.collaboration.fusion import fuse
 from common.collaboration.plan import plan_for
 from common.config import load as load_settings
@@ -492,45 +490,19 @@ def test_strengths_out_of_range_are_refused(kind: Any, strength: object) -> None
 
 
 @pytest.fixture
-def david(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Any:
-    """Runs `david` in this process: its exit code, stdout and stderr."""
-    from david_client.cli import app
-
-    for name in [n for n in os.environ if n.startswith("DAVID_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    handlers, level = logging.getLogger().handlers, logging.getLogger().level
-    before = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["david", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            console.run(app, program="david")
-        return (int(ended.value.code or 0), *capfd.readouterr())
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
-    logging.getLogger().handlers = handlers
-    logging.getLogger().setLevel(level)
-
-
-@pytest.fixture
-def asking(david: Any, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def asking(run: Any, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Asks a tiny pair in this process."""
     monkeypatch.setenv("DAVID_GOLIATH_MODEL", str(save_tiny(tmp_path / "g", seed=1)))
     usual = ("ask", "what is hot", "--model", trained.start, "--steps", 4, "--seed", 2, "--json")
-    return lambda *more: david(*usual, *more)
+    return lambda *more: run("david", *usual, *more)
 
 
 def test_david_trains_a_guide_and_asks_with_it(
-    david: Any, asking: Any, trained: Trained, tmp_path: Path
+    run: Any, asking: Any, trained: Trained, tmp_path: Path
 ) -> None:
     out = tmp_path / "made"
     data = (trained.data, "--held-out", trained.held_out, "--start", trained.start)
-    code, told, _ = david("train-guide", *data, "--out", out, "--steps", 3, "--json")
+    code, told, _ = run("david", "train-guide", *data, "--out", out, "--steps", 3, "--json")
     assert code == 0
     *steps, done = [json.loads(line) for line in told.splitlines()]
     assert [line["step"] for line in steps] == [1, 2, 3]
@@ -569,7 +541,7 @@ def test_a_guide_belongs_to_who_runs_goliath(asking: Any, trained: Trained) -> N
     assert "goliath serve" in why
 
 
-def test_training_wrongly(david: Any, trained: Trained, tmp_path: Path) -> None:
+def test_training_wrongly(run: Any, trained: Trained, tmp_path: Path) -> None:
     data = ("train-guide", trained.data, "--held-out", trained.held_out, "--out", tmp_path / "out")
     for more, exit_code, says in (
         (("--start", tmp_path / "nowhere"), ExitCode.BAD_INPUT, "nowhere"),
@@ -578,7 +550,7 @@ def test_training_wrongly(david: Any, trained: Trained, tmp_path: Path) -> None:
         (("--out", trained.data / "out"), ExitCode.USAGE, "cannot write"),
         (("--held-out", tmp_path / "none"), ExitCode.BAD_INPUT, "JSONL"),
     ):
-        code, told, why = david(*data, *("--start", trained.start), *more)
+        code, told, why = run("david", *data, *("--start", trained.start), *more)
         assert (code, told) == (exit_code, ""), why
         assert says in why
     assert not list(tmp_path.glob("*out*"))

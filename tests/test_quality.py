@@ -444,11 +444,8 @@ def test_a_run_goes_on_where_it_ended(bench, tmp_path):
 
 
 @pytest.fixture
-def quality(monkeypatch, tmp_path, capfd):
+def quality(run, monkeypatch, tmp_path):
     """Runs the command on a tiny pair, with a judge that is not one."""
-    from common import console
-    from goliath_server.cli import app
-
     save_tiny(tmp_path / "g", seed=1)
     save_tiny(tmp_path / "d", seed=2)
     file = tmp_path / "questions.jsonl"
@@ -457,15 +454,9 @@ def quality(monkeypatch, tmp_path, capfd):
     monkeypatch.setattr("common.evaluation.judge.check_judge", lambda folder: None)
     monkeypatch.setattr("common.evaluation.judge.load_judge", lambda folder, device: FakeJudge())
 
-    def run(*arguments):
-        command = ["quality", "--goliath", tmp_path / "g", "--david", tmp_path / "d"]
-        command += ["--data", f"tiny={file}", "--steps", "2,3", *arguments]
-        monkeypatch.setattr("sys.argv", ["goliath", *map(str, command)])
-        with pytest.raises(SystemExit) as ended:
-            console.run(app, program="goliath")
-        return ended.value.code, *capfd.readouterr()
-
-    return run
+    pair = ("--goliath", tmp_path / "g", "--david", tmp_path / "d")
+    usual = (*pair, "--data", f"tiny={file}", "--steps", "2,3")
+    return lambda *arguments: run("goliath", "quality", *usual, *arguments)
 
 
 def test_json_has_one_object_a_line(quality):

@@ -300,11 +300,8 @@ def test_no_answer_to_no_fact_is_no_number():
 
 
 @pytest.fixture
-def quality(monkeypatch, tmp_path, capfd):
+def quality(run, monkeypatch, tmp_path):
     """Runs the command on a tiny pair and two files, with a judge that is not one."""
-    from common import console
-    from goliath_server.cli import app
-
     save_tiny(tmp_path / "g", seed=1)
     save_tiny(tmp_path / "d", seed=2)
     for name, questions in (("private", NOTES), ("public", PUBLIC)):
@@ -320,14 +317,8 @@ def quality(monkeypatch, tmp_path, capfd):
     monkeypatch.setattr("common.evaluation.judge.check_judge", lambda folder: None)
     monkeypatch.setattr("common.evaluation.judge.load_judge", lambda folder, device: FakeJudge())
 
-    def run(*arguments):
-        line = ["quality", "--goliath", tmp_path / "g", "--david", tmp_path / "d", "--steps", "3"]
-        monkeypatch.setattr("sys.argv", ["goliath", *map(str, (*line, *arguments))])
-        with pytest.raises(SystemExit) as ended:
-            console.run(app, program="goliath")
-        return ended.value.code, *capfd.readouterr()
-
-    return run
+    usual = ("--goliath", tmp_path / "g", "--david", tmp_path / "d", "--steps", "3")
+    return lambda *arguments: run("goliath", "quality", *usual, *arguments)
 
 
 def test_the_private_questions_are_among_the_defaults():

@@ -394,19 +394,8 @@ def _shown_or_refused(path: Path) -> None:
 
 
 @pytest.fixture
-def david(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    def program(*arguments: object) -> tuple[int, str, str]:
-        import david_client.cli
-
-        monkeypatch.setattr(sys, "argv", ["david", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            david_client.cli.main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return int(ended.value.code or 0), out, err
-
-    return program
+def david(run: Any) -> Any:
+    return lambda *arguments: run("david", *arguments)
 
 
 def test_piped_a_step_is_a_line(david: Any, trace: Path, records: list[dict[str, Any]]) -> None:

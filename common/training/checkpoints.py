@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from common.diffusion.model import SimplexDiffusionLM
+from common.errors import BadModelError
 from common.vocabulary import Vocabulary
 
 KEPT = 2
@@ -56,16 +58,26 @@ def newest(folder: Path) -> Path | None:
 
 
 def load(path: Path, model: SimplexDiffusionLM, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put a checkpoint's weights and optimiser state in place, and give back its JSON."""
-    model.load_state_dict(load_file(path / "model.safetensors"))
-    state: dict[int, dict[str, Any]] = {}
-    for key, value in load_file(path / OPTIMIZER).items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict(
-        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-    )
-    meta: dict[str, Any] = json.loads((path / STATE).read_text())
+    """Put a checkpoint's weights and optimiser state in place, and give back its JSON.
+
+    Raises:
+        BadModelError: it is damaged, or of a model of another shape.
+    """
+    try:
+        meta: dict[str, Any] = json.loads((path / STATE).read_text())
+        model.load_state_dict(load_file(path / "model.safetensors"))
+        state: dict[int, dict[str, Any]] = {}
+        for key, value in load_file(path / OPTIMIZER).items():
+            index, name = key.split(".", 1)
+            state.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict(
+            {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise BadModelError(
+            f"expected the checkpoint {path} to be of this run's model: {error}",
+            remedy="Go on with the model that the run was started with, or choose another --out",
+        ) from error
     return meta
 
 

@@ -1,5 +1,6 @@
 """The command `train`, the same for both programs but for what it starts from."""
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,13 +17,19 @@ def _shares(values: list[str]) -> dict[str, float]:
     shares = {}
     for value in values:
         source, _, number = value.partition("=")
-        try:
-            shares[source] = float(number)
-        except ValueError:
+        shares[source] = _number(number)
+        if not 0 <= shares[source] < math.inf:
             raise UsageError(
                 f"expected SOURCE=PASSES, got {value!r}", remedy="For example --share wiki=2"
-            ) from None
+            )
     return shares
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _settings(values: list[str]) -> dict[str, Any]:
@@ -150,6 +157,23 @@ def make_train(default_start: str) -> Callable[..., None]:
             list[str] | None,
             typer.Option(help="SOURCE=PASSES an epoch makes over a source. (default: 1 each)"),
         ] = None,
+        mixed: Annotated[
+            float,
+            typer.Option(
+                min=0,
+                max=1,
+                help="Share of examples in which some positions can be read and the others hardly.",
+            ),
+        ] = 0.5,
+        ramped: Annotated[
+            float,
+            typer.Option(
+                min=0,
+                max=1,
+                help="Share of examples that are noisier from position to position. The remaining "
+                "ones are as noisy everywhere, as a draft is.",
+            ),
+        ] = 0.2,
         evaluate_every: Annotated[
             int, typer.Option(min=1, help="Steps between held-out curves.")
         ] = 500,
@@ -169,6 +193,16 @@ def make_train(default_start: str) -> Callable[..., None]:
         from common.training.run import train as run_training
         from common.training.trainer import TrainingConfig
 
+        if not 0 < rate < math.inf:
+            raise UsageError(
+                f"rate: expected a number above 0, got {rate}", remedy="For example --rate 4e-4"
+            )
+        if mixed + ramped > 1:
+            raise UsageError(
+                f"expected --mixed and --ramped to be 1 together at most, got {mixed:g} and "
+                f"{ramped:g}",
+                remedy="For example --mixed 0.3 --ramped 0.1",
+            )
         if threads:
             torch.set_num_threads(threads)
         config = TrainingConfig(
@@ -178,6 +212,8 @@ def make_train(default_start: str) -> Callable[..., None]:
             seed=seed,
             weight=weight,
             shares=_shares(share or []),
+            mixed=mixed,
+            ramped=ramped,
             evaluate_every=evaluate_every,
             save_every=save_every,
         )

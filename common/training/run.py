@@ -128,6 +128,24 @@ def _helped(
     return large
 
 
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {out}: {error.strerror}", remedy="Choose another --out"
+        ) from error
+
+
+def _check_sources(shares: Mapping[str, float], records: Sequence[Record]) -> None:
+    known = {record.source for record in records}
+    if unknown := sorted(set(shares) - known):
+        raise UsageError(
+            f"expected shares of sources in the data, got {', '.join(unknown)}",
+            remedy=f"A line's source, or its file's name: {', '.join(sorted(known))}",
+        )
+
+
 def train(
     run: Run,
     config: TrainingConfig,
@@ -139,12 +157,19 @@ def train(
     model.
 
     An interrupt (KeyboardInterrupt) between steps saves a checkpoint and goes on upwards.
+
+    Raises:
+        UsageError: the folder cannot be written, or a share is of no source.
+        BadDataError: too few examples for a batch.
+        BadModelError: a model or checkpoint cannot be read.
     """
     torch.manual_seed(config.seed)
+    _make_folder(run.out)
     model, vocabulary = begin(run, device=device)
     records: list[Record] = [
         record for path in run.data for record in read_records(path, vocabulary)
     ]
+    _check_sources(config.shares, records)
     model.set_prior(start.unigrams(records, vocabulary, config.shares).to(model.device))
     trainer = Trainer(
         model,

@@ -20,9 +20,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from common.diffusion import conditioning
 from common.diffusion.model import SimplexDiffusionLM
 from common.diffusion.philox import Stream
-from common.diffusion.schedule import TimeWarp, ramp
 from common.diffusion.simplex import Bag
 from common.diffusion.terms import Reading, SelfConditioning
+from common.errors import BadDataError
 from common.evaluation.denoising import loss_curve, noisy, predict
 from common.training import checkpoints
 from common.training.examples import (
@@ -33,15 +33,12 @@ from common.training.examples import (
     epoch_batches,
     without_context,
 )
+from common.training.times import draw_times
 from common.vocabulary import Vocabulary
 
 CURVE_TIMES = (0.05, 0.12, 0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0)
 OLDER_BY = 0.15
 """A separate earlier state for self-conditioning is at most this much noisier (time)."""
-READABLE_TO, NOISY_FROM = 0.3, 0.4
-"""The state alone tells nearly every token up to the one time, and few from the other on."""
-STEEPEST_RAMP = 3.0
-"""Ramps are drawn up to here (`schedule.ramped` says what a ramp is)."""
 CERTAIN_TO = 0.12
 """Up to this time the state's likelihood decides, with the reading posterior (by 50 nats at t =
 .12): there is nothing to learn.
@@ -123,31 +120,6 @@ def native_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _times(
-    batch: Batch, warp: TimeWarp, config: TrainingConfig, rng: np.random.Generator
-) -> np.ndarray:
-    """Times (batch, block) of three kinds of rows: even, one time for all positions, as in a
-    session without a ramp; ramped, as in one with it; and mixed, some positions readable and the
-    others hardly.
-
-    Where all positions are equally noisy, a token that the words around would decide stands among
-    words that are as hard to see: mixed rows teach what follows from what (they are a masked LM's
-    examples; Chen et al., "Diffusion Forcing", 2024, train with such times too).
-    """
-    rows, positions = batch.target.shape
-    # One quantile in each of `rows` equal parts, so that a batch covers the levels evenly.
-    progress = (rng.permutation(rows) + rng.random(rows)) / rows
-    even = warp.at(1 - progress)[:, None]
-    steep = STEEPEST_RAMP * rng.random(rows)
-    ramped = warp.at(1 - ramp(progress, steep, positions))
-    noisy = rng.random((rows, positions)) < rng.random((rows, 1))
-    u = rng.random((rows, positions))
-    mixed = np.where(noisy, NOISY_FROM + (1 - NOISY_FROM) * u, READABLE_TO * u)
-    kind = rng.random((rows, 1))
-    times = np.where(kind < config.mixed, mixed, even)
-    return np.where(kind >= 1 - config.ramped, ramped, times)
-
-
 class Trainer:
     """State of a run; `step()` is one optimiser step."""
 
@@ -216,21 +188,18 @@ class Trainer:
         return cast(SimplexDiffusionLM, self._average.module)
 
     def _fixed_batches(self, records: Sequence[Record]) -> list[Batch]:
-        length = self.model.config.block_length
-        batches = epoch_batches(
-            records,
-            self.vocabulary,
-            shares={},
-            block_length=length,
-            batch_size=self.config.batch_size,
-            seed=17,
-            epoch=0,
-        )
-        full = [b for b in batches if len(b[0].target) == length]
-        return [
-            collate(b, self.vocabulary)
-            for b in full[: max(1, self.config.held_out // self.config.batch_size)]
-        ]
+        """The held-out blocks, whole ones; one by one, of any length, where they are too few."""
+        length, kept = self.model.config.block_length, self.config.held_out
+        many = self._batches(records, self.config.batch_size, {}, seed=17, epoch=0)
+        whole = [crops for crops in many if len(crops[0].target) == length]
+        few = whole or self._batches(records, 1, {}, seed=17, epoch=0)
+        if not few:
+            raise BadDataError(
+                "expected held-out records that make examples, got none",
+                remedy="Give some whose prompt and context are shorter",
+            )
+        size = len(few[0])
+        return [collate(crops, self.vocabulary) for crops in few[: max(1, kept // size)]]
 
     def _resume(self, path: Path) -> None:
         meta = checkpoints.load(path, self.model, self.optimizer)
@@ -241,13 +210,31 @@ class Trainer:
         checkpoints.forget_metrics_after(self.folder, self.steps_done)
 
     def _plan(self, epoch: int) -> list[list[Crop]]:
+        size, shares = self.config.batch_size, self.config.shares
+        batches = self._batches(self._records, size, shares, seed=self.config.seed, epoch=epoch)
+        if not batches:
+            raise BadDataError(
+                f"expected {size} examples for a batch, got fewer",
+                remedy="Give more records, larger shares, or a smaller --batch",
+            )
+        return batches
+
+    def _batches(
+        self,
+        records: Sequence[Record],
+        size: int,
+        shares: Mapping[str, float],
+        *,
+        seed: int,
+        epoch: int,
+    ) -> list[list[Crop]]:
         return epoch_batches(
-            self._records,
+            records,
             self.vocabulary,
-            shares=self.config.shares,
+            shares=shares,
             block_length=self.model.config.block_length,
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
+            batch_size=size,
+            seed=seed,
             epoch=epoch,
         )
 
@@ -301,7 +288,13 @@ class Trainer:
 
     def _loss(self, batch: Batch, crops: Sequence[Crop], rng: np.random.Generator) -> Tensor:
         rows = len(batch.target)
-        times = _times(batch, self.model.config.warp, self.config, rng)
+        times = draw_times(
+            batch.target.shape,
+            self.model.config.warp,
+            mixed=self.config.mixed,
+            ramped=self.config.ramped,
+            rng=rng,
+        )
         t = torch.from_numpy(times).clamp(min=1e-3)
         scored = batch.scored
         if self.model.config.reading == Reading.POSTERIOR:
