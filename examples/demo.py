@@ -119,7 +119,7 @@ def ask_about_a_note(david: David, address: str, steps: int) -> list[Reply]:
         print(f"  {name + ':':34} {reply.text}")
         replies.append(reply)
     print(
-        "  (Of names and numbers in such notes this David copies three quarters: see the README.)"
+        "  (Of names and numbers in such notes this David copies four fifths: see the README.)"
     )
     return replies
 
