@@ -57,12 +57,12 @@ def test_people_are_told_the_held_out_loss(train: Any) -> None:
 def test_what_is_chosen_is_what_is_trained_with(train: Any, pair: Pair, tmp_path: Path) -> None:
     shares = ("--share", "a=2", "--share", "b=0.5", "--mixed", 0.25, "--ramped", 0.125)
     beside = ("--beside", pair.goliath, "--weight", 0.5)
-    told = train(*shares, *beside, "--rate", 1e-3, "--seed", 9)
+    told = train(*shares, *beside, "--rate", 1e-3, "--decay", 0.5, "--seed", 9)
     assert told.code == 0, told.err
     summary = json.loads((tmp_path / "out/model/training.json").read_text())
     assert summary["beside"] == str(pair.goliath)
     expected = {"shares": {"a": 2.0, "b": 0.5}, "mixed": 0.25, "ramped": 0.125, "weight": 0.5}
-    expected |= {"learning_rate": 1e-3, "seed": 9, "steps": 3, "batch_size": 4}
+    expected |= {"decay_share": 0.5, "learning_rate": 1e-3, "seed": 9, "steps": 3, "batch_size": 4}
     assert expected.items() <= summary["config"].items()
 
 

@@ -152,6 +152,10 @@ def make_train(default_start: str) -> Callable[..., None]:
             int, typer.Option("--batch", min=1, help="Examples a step, of one block each.")
         ] = 24,
         rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 4e-4,
+        decay: Annotated[
+            float,
+            typer.Option(min=0, max=1, help="Last share of the steps, over which the rate falls."),
+        ] = 0.25,
         seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
         share: Annotated[
             list[str] | None,
@@ -209,6 +213,7 @@ def make_train(default_start: str) -> Callable[..., None]:
             steps=steps,
             batch_size=batch_size,
             learning_rate=rate,
+            decay_share=decay,
             seed=seed,
             weight=weight,
             shares=_shares(share or []),
