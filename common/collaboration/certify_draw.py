@@ -52,8 +52,8 @@ def uncertain_draws(
         block: block of the step.
         step: the step.
     """
-    open_ = found.any(-1).cpu().numpy()
-    uncertain = np.zeros_like(open_)
+    doubtful = found.any(-1).cpu().numpy()
+    uncertain = np.zeros_like(doubtful)
     draft = drawn(plan, scores.unsqueeze(0), block, step)[0].tolist()
     barred = list(followers(draft, plan.no_repeat, plan.end)) if plan.no_repeat else []
     for position, place in _places(plan, scores, exact, found, block, step):
@@ -61,7 +61,7 @@ def uncertain_draws(
         if _certain(place, plan.top_p, taken):
             continue
         if plan.no_repeat:
-            uncertain[position:] = open_[position:]
+            uncertain[position:] = doubtful[position:]
             break
         uncertain[position] = True
     return uncertain
