@@ -1,6 +1,5 @@
 """What a model is fed in training: records to crops to batches."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -18,13 +17,9 @@ from common.training.examples import (
     read_records,
     without_context,
 )
-from tests.tiny import tiny_vocabulary
+from tests.tiny import save_rows, tiny_vocabulary
 
 BLOCK = 16
-ROWS = [
-    {"instruction": f"how do i make {dish}?", "response": "stir the soup and add salt. " * times}
-    for dish, times in (("soup", 1), ("cake", 3), ("bread", 6), ("butter", 2))
-] + [{"text": "heat the water in a pot until hot then serve it with bread. " * 8}]
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +29,7 @@ def vocabulary():
 
 @pytest.fixture
 def data(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS * 6))
-    return path
+    return save_rows(tmp_path / "rows.jsonl")
 
 
 def answer(vocabulary, length):

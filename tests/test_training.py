@@ -18,13 +18,9 @@ from common.training.export import export
 from common.training.run import Run, Shape, begin, train
 from common.training.times import NOISY_FROM, READABLE_TO, draw_times
 from common.training.trainer import Trainer, TrainingConfig, native_bf16
-from tests.tiny import save_tiny, tiny_model, tiny_vocabulary
+from tests.tiny import save_rows, save_tiny, tiny_model, tiny_vocabulary
 
 BLOCK = 16
-ROWS = [
-    {"instruction": f"how do i make {dish}?", "response": "stir the soup and add salt. " * times}
-    for dish, times in (("soup", 1), ("cake", 3), ("bread", 6), ("butter", 2))
-] + [{"text": "heat the water in a pot until hot then serve it with bread. " * 8}]
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +30,7 @@ def vocabulary():
 
 @pytest.fixture
 def data(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS * 6))
-    return path
+    return save_rows(tmp_path / "rows.jsonl")
 
 
 def times(mixed, ramped, shape=(200, 12)):

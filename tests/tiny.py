@@ -1,5 +1,6 @@
 """A tiny random pair with a vocabulary of its own: no weights, no network, predictable shapes."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -81,3 +82,15 @@ def save_tiny(folder: Path, *, seed: int, **config: object) -> Path:
     tiny_model(vocabulary, seed=seed, **config).save_pretrained(folder)
     vocabulary.save(folder)
     return folder
+
+
+ROWS = [
+    {"instruction": f"how do i make {dish}?", "response": "stir the soup and add salt. " * times}
+    for dish, times in (("soup", 1), ("cake", 3), ("bread", 6), ("butter", 2))
+] + [{"text": "heat the water in a pot until hot then serve it with bread. " * 8}]
+
+
+def save_rows(path: Path) -> Path:
+    """A file of training records in the tiny vocabulary: answers of one block or more, and text."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS * 6))
+    return path
