@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from common.collaboration.certify import Tally
+from common.collaboration.certification import Tally
 from common.collaboration.codec import MOST_ENTRIES, reach_of
 from common.collaboration.contribution import entries_at
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.timing import timing_of
-from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.terms import FinishReason, draw_of
-from common.frames import Limits, SessionSettings
 from common.guidance.choice import GuideChoice
-from common.vocabulary import Vocabulary
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.processes.simplex.terms import FinishReason, draw_of
+from common.text.vocabulary import Vocabulary
+from common.wire.frames import Limits, SessionSettings
 
 CONTRIBUTOR_ID = "david"
 

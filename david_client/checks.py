@@ -4,10 +4,10 @@ import numpy as np
 
 from common.collaboration.contribution import Ask
 from common.collaboration.timing import timing_of
-from common.diffusion.terms import FinishReason
 from common.errors import InvalidFrameError, ModelMismatchError, StepOutOfRangeError
-from common.frames import Completed, Open, Opened, Step
-from common.vocabulary import Vocabulary
+from common.processes.simplex.terms import FinishReason
+from common.text.vocabulary import Vocabulary
+from common.wire.frames import Completed, Open, Opened, Step
 
 
 def check_opened(opened: Opened, wished: Open, vocabulary: Vocabulary) -> None:

@@ -3,13 +3,18 @@
 import asyncio
 from collections.abc import Callable
 
-from common.diffusion.model import SimplexDiffusionLM
-from common.doctor import Doctor
-from common.fit import check_process, check_vocabulary, config_of, process_of
-from common.frames import ServerInfo
-from common.interrupt import run_interruptible
-from common.models import load
-from common.vocabulary import Vocabulary
+from common.collaboration.compatibility import (
+    check_process,
+    check_vocabulary,
+    config_of,
+    process_of,
+)
+from common.models.registry import load
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.program.doctor import Doctor
+from common.program.interrupt import run_interruptible
+from common.text.vocabulary import Vocabulary
+from common.wire.frames import ServerInfo
 from david_client.asking import David, Question, Reply
 from david_client.conversation import load_david, place_of
 from david_client.embedded import ask_embedded, check_fit

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from common import console
+from common.program import console
 from common.training.command import make_train
 from david_client.commands.ask import ask
 from david_client.commands.batch import batch

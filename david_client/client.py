@@ -16,9 +16,18 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from common.collaboration.compatibility import (
+    check_process,
+    check_vocabulary,
+    config_of,
+    process_of,
+)
 from common.errors import SessionCancelledError, UnreachableError
-from common.fit import check_process, check_vocabulary, config_of, process_of
-from common.frames import (
+from common.pb import collaboration_pb2 as pb
+from common.pb import collaboration_pb2_grpc as rpc
+from common.wire.channels import error_from_rpc, open_channel
+from common.wire.conversions import server_info_from_proto
+from common.wire.frames import (
     PROTOCOL_VERSION,
     Completed,
     Open,
@@ -27,10 +36,6 @@ from common.frames import (
     ServerInfo,
     SessionSettings,
 )
-from common.pb import collaboration_pb2 as pb
-from common.pb import collaboration_pb2_grpc as rpc
-from common.transport import error_from_rpc, open_channel
-from common.wire import server_info_from_proto
 from david_client.asking import CONTRIBUTOR_ID, David, OnDraft, Question, Reply
 from david_client.joining import joined
 from david_client.place import Meter, Place

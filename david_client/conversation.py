@@ -5,15 +5,15 @@ from asyncio import Runner
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from common.compute import settle_device
-from common.console import note
-from common.diffusion.model import SimplexDiffusionLM
+from common.collaboration.compatibility import config_of
 from common.errors import UsageError
-from common.fit import config_of
-from common.interrupt import run_interruptible
-from common.models import find, load
-from common.security import tls_files
-from common.vocabulary import Vocabulary
+from common.models.registry import find, load
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.program.console import note
+from common.program.device import settle_device
+from common.program.interrupt import run_interruptible
+from common.program.tls import tls_files
+from common.text.vocabulary import Vocabulary
 from david_client.asking import David, OnDraft, Question, Reply
 from david_client.place import Place
 from david_client.settings import DavidSettings
@@ -175,7 +175,7 @@ def place_of(settings: DavidSettings) -> Place:
     Raises:
         UsageError: an address that is none, or TLS files that do not go together.
     """
-    from common.transport import split_address
+    from common.wire.channels import split_address
 
     split_address(settings.goliath)
     tls = tls_files(

@@ -3,22 +3,22 @@
 import functools
 import time
 
-from common.collaboration.certify import AskCaps, Tally
-from common.collaboration.local import LocalDavid, run_local
-from common.collaboration.plan import plan_for
-from common.collaboration.timing import timing_of
-from common.diffusion.denoise import Predict
-from common.diffusion.model import SimplexDiffusionLM
-from common.fit import (
+from common.collaboration.certification import AskCaps, Tally
+from common.collaboration.compatibility import (
     check_process,
     check_vocabulary,
     config_of,
     default_settings,
     process_of,
 )
-from common.frames import Limits
+from common.collaboration.local import LocalDavid, run_local
+from common.collaboration.plan import plan_for
+from common.collaboration.timing import timing_of
+from common.denoising.loop import Predict
 from common.guidance.guide import Guide, guided
-from common.vocabulary import Vocabulary
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.text.vocabulary import Vocabulary
+from common.wire.frames import Limits
 from david_client.asking import CONTRIBUTOR_ID, David, Draft, OnDraft, Question, Reply
 from david_client.joining import joined
 

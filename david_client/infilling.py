@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from typing import Any
 
-from common.collaboration.certify import Tally
-from common.diffusion.terms import FinishReason
-from common.frames import SessionSettings
-from common.vocabulary import Vocabulary
+from common.collaboration.certification import Tally
+from common.processes.simplex.terms import FinishReason
+from common.text.vocabulary import Vocabulary
+from common.wire.frames import SessionSettings
 from david_client.asking import Question, Reply
 from david_client.conversation import collaborate, question_of, warn_of_unknown
 from david_client.gaps import Gapped, join_gaps

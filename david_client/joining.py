@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from common.vocabulary import Vocabulary
+from common.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)

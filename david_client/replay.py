@@ -15,9 +15,9 @@ from pydantic import (
     model_validator,
 )
 
-from common.console import clean_line
-from common.diffusion.terms import Decider
 from common.errors import BadDataError, BadFileError
+from common.processes.simplex.terms import Decider
+from common.program.console import clean_line
 from david_client.view.sketch import Sketch, Word
 
 MAX_LINE_BYTES = 2**22

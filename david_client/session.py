@@ -9,14 +9,20 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from common.collaboration.certify import Tally
+from common.collaboration.certification import Tally
 from common.collaboration.contribution import Ask, Contribution
 from common.collaboration.contributor import Contributor
 from common.collaboration.timing import timing_of
-from common.diffusion.schedule import times_at
-from common.diffusion.simplex import SimplexState
 from common.errors import UnreachableError, error_from_reason
-from common.frames import (
+from common.processes.simplex.schedule import times_at
+from common.processes.simplex.state import SimplexState
+from common.text.vocabulary import Vocabulary
+from common.wire.conversions import (
+    client_frame_to_proto,
+    server_frame_from_proto,
+    split_contribution,
+)
+from common.wire.frames import (
     Cancel,
     ClientFrame,
     Completed,
@@ -27,8 +33,6 @@ from common.frames import (
     ServerFrame,
     Step,
 )
-from common.vocabulary import Vocabulary
-from common.wire import client_frame_to_proto, server_frame_from_proto, split_contribution
 from david_client.asking import Draft, OnDraft
 from david_client.checks import check_ask, check_completed, check_opened, check_step
 from david_client.place import Meter

@@ -8,12 +8,12 @@ from pydantic_settings import SettingsConfigDict
 
 from common.collaboration.contribution import Codec
 from common.collaboration.timing import MAX_EVERY, MAX_LAG, Every
-from common.config import ProgramSettings
-from common.diffusion.halting import MAX_MARGIN, MAX_PATIENCE, HaltRule
-from common.diffusion.terms import LONGEST_NO_REPEAT, MAX_RAMP, Projection, SelfConditioning
-from common.frames import LateRule
+from common.denoising.halting import MAX_MARGIN, MAX_PATIENCE, HaltRule
 from common.guidance.choice import LARGEST_STRENGTH, GuideChoice, guide_choice
-from common.models import DEFAULT_DAVID, DEFAULT_GOLIATH
+from common.models.registry import DEFAULT_DAVID, DEFAULT_GOLIATH
+from common.processes.simplex.terms import LONGEST_NO_REPEAT, MAX_RAMP, Projection, SelfConditioning
+from common.program.config import ProgramSettings
+from common.wire.frames import LateRule
 
 EMBEDDED = ":embedded:"
 """In the place of an address: Goliath runs in this process."""

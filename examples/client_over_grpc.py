@@ -12,7 +12,7 @@ import secrets
 import sys
 
 from common.errors import CollaborationError, spec_of
-from common.models import DEFAULT_DAVID, load
+from common.models.registry import DEFAULT_DAVID, load
 from david_client.asking import David, Draft, Question, Reply
 from david_client.client import ask
 from david_client.place import Place

@@ -15,13 +15,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from common import models
+from common.models import registry
 from david_client.asking import David, Draft, Question, Reply
 from david_client.client import ask
 from david_client.place import Place
 
-HELD_OUT = models.BUNDLED / "heldout-recipes.jsonl"
-PRIVATE = models.BUNDLED / "heldout-private.jsonl"
+HELD_OUT = registry.BUNDLED / "heldout-recipes.jsonl"
+PRIVATE = registry.BUNDLED / "heldout-private.jsonl"
 WAYS = (("Goliath alone", 0.0), ("David alone", 1.0), ("together", 0.75))
 CONTRAST = 0.5
 PRIVATE_NUMBER = 6
@@ -124,7 +124,7 @@ def ask_about_a_note(david: David, address: str, steps: int) -> list[Reply]:
 
 def evaluate(limit: int) -> dict:
     """`goliath evaluate` on a small sample of held-out recipes."""
-    command = [program("goliath"), "evaluate", "--david", models.DEFAULT_DAVID]
+    command = [program("goliath"), "evaluate", "--david", registry.DEFAULT_DAVID]
     command += ["--data", str(HELD_OUT), "--limit", str(limit), "--weights", "0.5,0.75", "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE)
     if done.returncode:
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=32, help="denoising steps (default 32)")
     parser.add_argument("--sample", type=int, default=12, help="recipes to score (default 12)")
     options = parser.parse_args()
-    david = David(models.DEFAULT_DAVID, *models.load(models.DEFAULT_DAVID))
+    david = David(registry.DEFAULT_DAVID, *registry.load(registry.DEFAULT_DAVID))
     with goliath() as address:
         print(f"Goliath serves on {address}, in a process of its own.")
         replies = [

@@ -8,12 +8,18 @@ Each model is a folder, or a name that `goliath models` lists. The context is re
 import argparse
 from dataclasses import replace
 
+from common.collaboration.compatibility import (
+    check_process,
+    check_vocabulary,
+    config_of,
+    default_settings,
+    process_of,
+)
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.local import LocalDavid, run_local
 from common.collaboration.plan import plan_for
-from common.diffusion.terms import SelfConditioning
-from common.fit import check_process, check_vocabulary, config_of, default_settings, process_of
-from common.models import DEFAULT_DAVID, DEFAULT_GOLIATH, load
+from common.models.registry import DEFAULT_DAVID, DEFAULT_GOLIATH, load
+from common.processes.simplex.terms import SelfConditioning
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Is a networked answer the embedded one, token for token? Asks the bundled pair both ways.
 
 Run `scripts/identity --prompts 100`: each prompt takes the next mode; with --all-modes each one
-takes all of them. Results go to runs/identity.jsonl; a second run resumes.
+takes all of them. Results go to runs/identity.jsonl; a second run resumes. `--golden FILE` keeps
+the token ids of every answer in FILE the first time, and compares with them from then on.
 """
 
 import argparse
@@ -17,13 +18,13 @@ from typing import Any
 import torch
 from demo import goliath, questions
 
-from common import models
+from common.collaboration.compatibility import DEFAULT_TEMPERATURE
 from common.collaboration.contribution import Codec
 from common.collaboration.timing import Every
-from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.terms import Projection, SelfConditioning
-from common.fit import DEFAULT_TEMPERATURE
-from common.vocabulary import Vocabulary
+from common.models import registry
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.processes.simplex.terms import Projection, SelfConditioning
+from common.text.vocabulary import Vocabulary
 from david_client.asking import David, Question
 from david_client.client import ask
 from david_client.embedded import ask_embedded
@@ -66,8 +67,8 @@ def settings_of(mode: str, number: int) -> dict[str, Any]:
 
 def build() -> str:
     """A hash of the pair's weights: results of other weights do not count."""
-    names = (models.DEFAULT_GOLIATH, models.DEFAULT_DAVID)
-    files = [models.find(name).folder / models.WEIGHTS for name in names]
+    names = (registry.DEFAULT_GOLIATH, registry.DEFAULT_DAVID)
+    files = [registry.find(name).folder / registry.WEIGHTS for name in names]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
@@ -81,16 +82,21 @@ def main() -> None:
     )
     parser.add_argument("--all-modes", action="store_true", help="each prompt in every mode")
     parser.add_argument("--results", type=Path, default=Path("runs/identity.jsonl"))
+    parser.add_argument(
+        "--golden", type=Path, help="token ids to compare with; written where there is none"
+    )
     options = parser.parse_args()
     run = {"build": build(), "steps": options.steps, "threads": torch.get_num_threads()}
     options.results.parent.mkdir(parents=True, exist_ok=True)
     known = options.results.read_text().splitlines() if options.results.is_file() else []
     done = {
-        (row["prompt"], row["mode"]): row for row in map(json.loads, known) if row["run"] == run
+        (row["prompt"], row["mode"]): row
+        for row in map(json.loads, known)
+        if row["run"] == run and "networked" in row
     }
     asked = list(plan(options.prompts, options.modes.split(","), every=options.all_modes))
-    david = David(models.DEFAULT_DAVID, *models.load(models.DEFAULT_DAVID))
-    goliath_model = models.load(models.DEFAULT_GOLIATH)
+    david = David(registry.DEFAULT_DAVID, *registry.load(registry.DEFAULT_DAVID))
+    goliath_model = registry.load(registry.DEFAULT_GOLIATH)
     with goliath() as address, options.results.open("a") as results:
         for place, (number, prompt, mode) in enumerate(asked, 1):
             if (prompt, mode) not in done:
@@ -106,9 +112,26 @@ def main() -> None:
     rows = [done[prompt, mode] for _, prompt, mode in asked]
     same = sum(row["same"] for row in rows)
     counts = Counter(row["mode"] for row in rows)
-    tokens = sum(row["tokens"] for row in rows)
-    print(json.dumps({"answers": len(rows), "same": same, "tokens": tokens, "modes": counts} | run))
-    sys.exit(0 if same == len(rows) else 1)
+    told = {"answers": len(rows), "same": same, "tokens": sum(row["tokens"] for row in rows)}
+    if options.golden is not None:
+        told["golden"] = as_golden(rows, options.golden)
+    print(json.dumps(told | {"modes": counts} | run))
+    sys.exit(0 if same == len(rows) == told.get("golden", same) else 1)
+
+
+def as_golden(rows: Sequence[dict[str, Any]], file: Path) -> int:
+    """How many answers have both ways the ids that the file has; a new file gets these."""
+    now = {f"{row['mode']}: {row['prompt']}": row["networked"] for row in rows}
+    if not file.is_file():
+        lines = (json.dumps({"answer": name, "ids": ids}) for name, ids in now.items())
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    golden = {
+        line["answer"]: line["ids"]
+        for line in map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    }
+    return sum(
+        row["same"] and golden.get(name) == now[name] for name, row in zip(now, rows, strict=True)
+    )
 
 
 def plan(prompts: int, modes: Sequence[str], *, every: bool) -> Iterator[tuple[int, str, str]]:
@@ -129,13 +152,18 @@ def compared(
     here = ask_embedded(
         question,
         david,
-        goliath=models.DEFAULT_GOLIATH,
+        goliath=registry.DEFAULT_GOLIATH,
         model=model,
         vocabulary=vocabulary,
         on_draft=lambda _: None,
     )
     there = asyncio.run(ask(question, david, place, timeout_s=600, on_draft=lambda _: None))
-    return {"tokens": len(here.tokens), "same": here.tokens == there.tokens}
+    return {
+        "tokens": len(here.tokens),
+        "same": here.tokens == there.tokens,
+        "embedded": list(here.tokens),
+        "networked": list(there.tokens),
+    }
 
 
 if __name__ == "__main__":

@@ -13,24 +13,24 @@ from pathlib import Path
 
 import torch
 
-from common import models
-from common.collaboration.certify import AskCaps, all_answered, doubts
+from common.collaboration.certification import AskCaps, all_answered, doubts
 from common.collaboration.codec import answer_from, decode, encode, reach_of
-from common.collaboration.contribution import Codec
-from common.collaboration.fusion import Voice, fuse
-from common.collaboration.plan import plan_for
-from common.diffusion.denoise import Plan, Predict, allowed, denoise, drawn
-from common.diffusion.predict import predict
-from common.diffusion.projection import greedy
-from common.fit import (
+from common.collaboration.compatibility import (
     DEFAULT_STEPS,
     DEFAULT_TEMPERATURE,
     DEFAULT_WEIGHT,
     config_of,
     default_settings,
 )
-from common.frames import Limits, SessionSettings
-from common.wire import client_frame_to_proto, split_contribution
+from common.collaboration.contribution import Codec
+from common.collaboration.fusion import Voice, fuse
+from common.collaboration.plan import plan_for
+from common.denoising.loop import Plan, Predict, allowed, denoise, drawn
+from common.denoising.sampling import greedy
+from common.models import registry
+from common.models.predict import predict
+from common.wire.conversions import client_frame_to_proto, split_contribution
+from common.wire.frames import Limits, SessionSettings
 from david_client.asking import David, Question
 
 CPU = torch.device("cpu")
@@ -90,8 +90,8 @@ def compare(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--goliath", default=models.DEFAULT_GOLIATH)
-    parser.add_argument("--david", default=models.DEFAULT_DAVID)
+    parser.add_argument("--goliath", default=registry.DEFAULT_GOLIATH)
+    parser.add_argument("--david", default=registry.DEFAULT_DAVID)
     parser.add_argument("--prompts", type=int, default=24, help="held-out recipes (default 24)")
     usual = "(default: %(default)s)"
     parser.add_argument("--steps", type=int, default=DEFAULT_STEPS, help=f"for a block {usual}")
@@ -100,11 +100,11 @@ def main() -> None:
         "--weight", type=float, default=DEFAULT_WEIGHT, help=f"David's share {usual}"
     )
     options = parser.parse_args()
-    goliath, vocabulary = models.load(options.goliath)
-    david = David(options.david, *models.load(options.david))
+    goliath, vocabulary = registry.load(options.goliath)
+    david = David(options.david, *registry.load(options.david))
     wishes = {name: getattr(options, name) for name in ("steps", "temperature", "weight")}
     wishes["codec"] = Codec.DENSE
-    recipes = Path(models.__file__).parent / "bundled/heldout-recipes.jsonl"
+    recipes = Path(registry.__file__).parent / "bundled/heldout-recipes.jsonl"
     lines = recipes.read_text(encoding="utf-8").splitlines()
     found: Counter[str] = Counter()
     for seed, line in enumerate(lines[:: max(1, len(lines) // options.prompts)][: options.prompts]):

@@ -3,10 +3,10 @@
 import asyncio
 import time
 
-from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.predict import predict
-from common.security import tls_files
-from common.transport import open_server
+from common.models.predict import predict
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.program.tls import tls_files
+from common.wire.channels import open_server
 from goliath_server.server import load_chosen, load_host, warm_up_request
 from goliath_server.session import Host
 from goliath_server.settings import GoliathSettings

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from common import console
+from common.program import console
 from common.training.command import make_train
 from goliath_server.commands.bench import bench
 from goliath_server.commands.config import config

@@ -6,14 +6,14 @@ from typing import Protocol
 
 from torch import Tensor
 
-from common.collaboration.certify import as_fused
+from common.collaboration.batcher import Engine
+from common.collaboration.certification import as_fused
 from common.collaboration.contribution import Answer
-from common.collaboration.engine import Engine
 from common.collaboration.fusion import Voice
-from common.diffusion.denoise import Collect, Fused, Predict, Requests, Result, denoise
-from common.diffusion.terms import FinishReason
+from common.denoising.loop import Collect, Fused, Predict, Requests, Result, denoise
 from common.errors import ContributionFailedError, SessionCancelledError
-from common.frames import (
+from common.processes.simplex.terms import FinishReason
+from common.wire.frames import (
     Cancel,
     ClientFrame,
     Completed,

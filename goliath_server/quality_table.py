@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.console import clean_line
 from common.evaluation.quality import Task
 from common.evaluation.quality_report import Rows
+from common.program.console import clean_line
 
 LEAST_WIDTH = 100
 """Characters of a line, also where the output is no terminal: fewer would cut figures off."""

@@ -9,23 +9,23 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
-from common.collaboration.engine import Engine, Predictor
+from common.collaboration.batcher import Engine, Predictor
+from common.collaboration.compatibility import config_of, default_settings
 from common.collaboration.fusion import fuse
 from common.collaboration.plan import plan_for
-from common.compute import settle_device
-from common.diffusion.denoise import Predict, denoise
-from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.predict import predict
+from common.denoising.loop import Predict, denoise
 from common.errors import SessionCancelledError
-from common.fit import config_of, default_settings
-from common.frames import Limits
 from common.guidance.guide import Guide, guided
 from common.guidance.loading import load_guide
-from common.models import find, load
+from common.models.predict import predict
+from common.models.registry import find, load
+from common.models.simplex_lm import SimplexDiffusionLM
 from common.pb import collaboration_pb2_grpc as rpc
-from common.security import tls_files
-from common.transport import MAX_MESSAGE_BYTES, open_server, split_address
-from common.vocabulary import Vocabulary
+from common.program.device import settle_device
+from common.program.tls import tls_files
+from common.text.vocabulary import Vocabulary
+from common.wire.channels import MAX_MESSAGE_BYTES, open_server, split_address
+from common.wire.frames import Limits
 from goliath_server.health import Health
 from goliath_server.service import Caps, CollaborationService
 from goliath_server.session import Host

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from common.collaboration.engine import Engine
+from common.collaboration.batcher import Engine
 from common.errors import (
     CollaborationError,
     DrainingError,
@@ -23,11 +23,11 @@ from common.errors import (
     SessionCancelledError,
     spec_of,
 )
-from common.frames import Limits, Open
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
-from common.transport import translated_errors
-from common.wire import server_info_to_proto
+from common.wire.channels import translated_errors
+from common.wire.conversions import server_info_to_proto
+from common.wire.frames import Limits, Open
 from goliath_server.drive import Drive
 from goliath_server.session import Host, Session, open_session
 from goliath_server.stream import Stream

@@ -10,17 +10,25 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from common.collaboration.certify import AskCaps, Doubt, all_answered, doubts
+from common.collaboration.certification import AskCaps, Doubt, all_answered, doubts
+from common.collaboration.compatibility import (
+    check_process,
+    check_vocabulary,
+    default_settings,
+    process_of,
+)
 from common.collaboration.contribution import Answer, Ask, Contribution
 from common.collaboration.fusion import Voice
 from common.collaboration.plan import plan_for
 from common.collaboration.timing import timing_of
-from common.diffusion.denoise import Plan, Predict, Result
-from common.diffusion.model import SimplexDiffusionConfig
-from common.diffusion.terms import FinishReason
+from common.denoising.loop import Plan, Predict, Result
 from common.errors import InvalidFrameError, MissingFeatureError, StepOutOfRangeError
-from common.fit import check_process, check_vocabulary, default_settings, process_of
-from common.frames import (
+from common.guidance.choice import GuideChoice
+from common.models.simplex_lm import SimplexDiffusionConfig
+from common.processes.simplex.terms import FinishReason
+from common.text.vocabulary import Vocabulary
+from common.wire.conversions import ContributionAssembler
+from common.wire.frames import (
     Completed,
     ContributionChunk,
     Limits,
@@ -32,9 +40,6 @@ from common.frames import (
     ServerInfo,
     Step,
 )
-from common.guidance.choice import GuideChoice
-from common.vocabulary import Vocabulary
-from common.wire import ContributionAssembler
 
 FEATURES = ("suffix", "certify")
 """Features that this server has."""

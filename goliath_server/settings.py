@@ -6,9 +6,9 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from common.config import ProgramSettings
 from common.guidance.choice import LARGEST_STRENGTH, GuideChoice, guide_choice
-from common.models import DEFAULT_GOLIATH
+from common.models.registry import DEFAULT_GOLIATH
+from common.program.config import ProgramSettings
 
 
 class GoliathSettings(ProgramSettings):

@@ -12,8 +12,8 @@ import grpc
 import grpc.aio
 
 from common.errors import CollaborationError, InvalidFrameError, public_text, spec_of
-from common.frames import ClientFrame, Failed, Limits, Opened, ServerFrame, Step
-from common.wire import client_frame_from_proto, server_frame_to_proto
+from common.wire.conversions import client_frame_from_proto, server_frame_to_proto
+from common.wire.frames import ClientFrame, Failed, Limits, Opened, ServerFrame, Step
 
 log = logging.getLogger(__name__)
 

@@ -4,13 +4,13 @@ import numpy as np
 import torch
 
 from common.collaboration.fusion import fuse
-from common.diffusion import conditioning
-from common.diffusion.denoise import Plan, Predict, Result, denoise
-from common.diffusion.halting import HaltRule
-from common.diffusion.projection import best_candidates
-from common.diffusion.schedule import TimeWarp
-from common.diffusion.signal import FusedSignal
-from common.diffusion.terms import SelfConditioning
+from common.denoising.halting import HaltRule
+from common.denoising.loop import Plan, Predict, Result, denoise
+from common.denoising.sampling import best_candidates
+from common.processes.simplex import conditioning
+from common.processes.simplex.schedule import TimeWarp
+from common.processes.simplex.signal import FusedSignal
+from common.processes.simplex.terms import SelfConditioning
 from tests.tiny import tiny_vocabulary
 
 VOCABULARY = tiny_vocabulary()

@@ -10,19 +10,23 @@ import grpc.aio
 import numpy as np
 import pytest
 
+from common.collaboration.batcher import Engine
+from common.collaboration.compatibility import config_of, default_settings, process_of
 from common.collaboration.contribution import Codec, Contribution
-from common.collaboration.engine import Engine
 from common.collaboration.fusion import Voice, fuse
 from common.collaboration.plan import plan_for
-from common.diffusion.denoise import Predict, Result, denoise
-from common.diffusion.predict import predict
-from common.fit import config_of, default_settings, process_of
-from common.frames import Limits, Open, Opened, Role, ServerFrame, SessionSettings
+from common.denoising.loop import Predict, Result, denoise
 from common.guidance.guide import Guide, guided
+from common.models.predict import predict
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
-from common.transport import TlsFiles, error_from_rpc, open_channel, open_server
-from common.wire import client_frame_to_proto, server_frame_from_proto, split_contribution
+from common.wire.channels import TlsFiles, error_from_rpc, open_channel, open_server
+from common.wire.conversions import (
+    client_frame_to_proto,
+    server_frame_from_proto,
+    split_contribution,
+)
+from common.wire.frames import Limits, Open, Opened, Role, ServerFrame, SessionSettings
 from david_client.asking import CONTRIBUTOR_ID, David, Draft, Question, Reply
 from david_client.client import Place, ask
 from david_client.embedded import ask_embedded

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from common.console import print_parts
 from common.errors import ExitCode
+from common.program.console import print_parts
 from tests.programs import Pair, address_of, ended, process, serve
 
 PROMPT = "how do i make soup"

@@ -6,17 +6,17 @@ import json
 
 import pytest
 
-from common import models
+from common.collaboration.batcher import Engine
+from common.collaboration.compatibility import config_of
 from common.collaboration.contribution import Codec
-from common.collaboration.engine import Engine
-from common.diffusion.predict import predict
 from common.evaluation.pair import Pair, evaluate_pair
 from common.evaluation.questions import read_questions
-from common.fit import config_of
-from common.frames import Limits
+from common.models import registry
+from common.models.predict import predict
 from common.pb import collaboration_pb2_grpc as rpc
 from common.training.corpora import split_of
-from common.transport import open_server
+from common.wire.channels import open_server
+from common.wire.frames import Limits
 from david_client.asking import David, Question
 from david_client.client import ask
 from david_client.embedded import ask_embedded
@@ -24,14 +24,14 @@ from david_client.place import Place
 from goliath_server.server import host_of
 from goliath_server.service import Caps, CollaborationService
 
-HELD_OUT = models.BUNDLED / "heldout-recipes.jsonl"
-NAMES = (models.DEFAULT_GOLIATH, models.DEFAULT_DAVID)
+HELD_OUT = registry.BUNDLED / "heldout-recipes.jsonl"
+NAMES = (registry.DEFAULT_GOLIATH, registry.DEFAULT_DAVID)
 
 
 @pytest.fixture(scope="module")
 def pair():
-    (goliath, vocabulary), (david, _) = (models.load(name) for name in NAMES)
-    return goliath, David(models.DEFAULT_DAVID, david, vocabulary)
+    (goliath, vocabulary), (david, _) = (registry.load(name) for name in NAMES)
+    return goliath, David(registry.DEFAULT_DAVID, david, vocabulary)
 
 
 def beside_embeddings(model):
@@ -40,11 +40,11 @@ def beside_embeddings(model):
 
 
 def test_names_find_the_bundled_models():
-    assert [models.find(name).origin for name in NAMES] == ["bundled", "bundled"]
+    assert [registry.find(name).origin for name in NAMES] == ["bundled", "bundled"]
 
 
 def test_size_on_disk():
-    files = [f for name in NAMES for f in models.find(name).folder.iterdir()]
+    files = [f for name in NAMES for f in registry.find(name).folder.iterdir()]
     assert sum(f.stat().st_size for f in files) < 40_000_000
 
 
@@ -55,7 +55,7 @@ def test_david_is_about_a_tenth_of_goliath(pair):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_model_has_card_licence_and_history(name):
-    folder = models.find(name).folder
+    folder = registry.find(name).folder
     card = (folder / "README.md").read_text(encoding="utf-8")
     for word in ("CC BY-SA 4.0", "held out", "survive"):
         assert word in card

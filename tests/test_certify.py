@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from common.collaboration.certify import AskCaps, all_answered, answered, doubts
+from common.collaboration.certification import AskCaps, all_answered, answered, doubts
 from common.collaboration.codec import answer_from, decode, encode
 from common.collaboration.contribution import Answer, Ask, Codec
 from common.collaboration.fusion import Voice, fuse
-from common.diffusion.denoise import allowed, drawn, draws_alone, reads_candidates
-from common.diffusion.halting import HaltRule
-from common.diffusion.projection import best_candidates, greedy
-from common.diffusion.terms import MAX_HOT, Projection, SelfConditioning
+from common.denoising.halting import HaltRule
+from common.denoising.loop import allowed, drawn, draws_alone, reads_candidates
+from common.denoising.sampling import best_candidates, greedy
 from common.errors import InvalidFrameError
+from common.processes.simplex.terms import MAX_HOT, Projection, SelfConditioning
 from tests.loops import STEPS, plan
 
 CPU = torch.device("cpu")

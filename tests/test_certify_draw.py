@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.collaboration.certify_draw import uncertain_draws
-from common.diffusion.philox import Stream
-from common.diffusion.projection import project
+from common.collaboration.certified_draw import uncertain_draws
+from common.denoising.sampling import project
+from common.denoising.streams import Stream
 from tests.loops import plan
 
 SCORE = st.integers(-12, 0).map(lambda n: n / 4)  # ties are frequent

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.diffusion.terms import FinishReason
 from common.errors import (
     BadDataError,
     BadFileError,
@@ -24,7 +23,8 @@ from common.errors import (
     UnreachableError,
     UsageError,
 )
-from common.interrupt import run_interruptible
+from common.processes.simplex.terms import FinishReason
+from common.program.interrupt import run_interruptible
 from david_client.chat.answers import Answers
 from david_client.chat.conversation import Conversation
 from david_client.chat.lines import COMMANDS, Asked, Command, listed, parse

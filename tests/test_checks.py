@@ -8,10 +8,10 @@ import pytest
 
 from common.collaboration.contribution import Ask
 from common.collaboration.timing import Every
-from common.diffusion.signal import FusedSignal
-from common.diffusion.terms import FinishReason
 from common.errors import InvalidFrameError, StepOutOfRangeError
-from common.frames import Completed, Limits, Opened, Step
+from common.processes.simplex.signal import FusedSignal
+from common.processes.simplex.terms import FinishReason
+from common.wire.frames import Completed, Limits, Opened, Step
 from david_client.checks import check_ask, check_completed, check_step
 from goliath_server.server import host_of
 from goliath_server.session import open_session

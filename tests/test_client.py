@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.collaboration.certify import Tally
+from common.collaboration.certification import Tally
+from common.collaboration.compatibility import config_of, default_settings
 from common.collaboration.contribution import Ask, Codec
 from common.collaboration.contributor import Contributor
-from common.diffusion.simplex import SimplexState
-from common.diffusion.terms import FinishReason
 from common.errors import (
     BadDataError,
     IncompatibleError,
@@ -31,12 +30,17 @@ from common.errors import (
     UsageError,
     VocabularyMismatchError,
 )
-from common.fit import config_of, default_settings
-from common.frames import Cancel, Completed, Failed, Finish, Limits, Step
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
-from common.transport import open_server
-from common.wire import client_frame_from_proto, server_frame_to_proto, server_info_to_proto
+from common.processes.simplex.state import SimplexState
+from common.processes.simplex.terms import FinishReason
+from common.wire.channels import open_server
+from common.wire.conversions import (
+    client_frame_from_proto,
+    server_frame_to_proto,
+    server_info_to_proto,
+)
+from common.wire.frames import Cancel, Completed, Failed, Finish, Limits, Step
 from david_client.client import Place, ask
 from goliath_server.server import host_of
 from goliath_server.session import open_session

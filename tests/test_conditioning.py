@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.diffusion import conditioning
-from common.diffusion.projection import best_candidates
-from common.diffusion.signal import FusedSignal
-from common.diffusion.simplex import Bag
+from common.denoising.sampling import best_candidates
+from common.processes.simplex import conditioning
+from common.processes.simplex.signal import FusedSignal
+from common.processes.simplex.state import Bag
 from tests.tiny import tiny_model, tiny_vocabulary
 
 CPU = torch.device("cpu")

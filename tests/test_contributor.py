@@ -8,10 +8,10 @@ from common.collaboration.contribution import Ask, Codec
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.local import LocalDavid, run_local
 from common.collaboration.timing import Every, Timing
-from common.diffusion.denoise import Predict
-from common.diffusion.simplex import SimplexState
-from common.diffusion.terms import Decider, SelfConditioning
+from common.denoising.loop import Predict
 from common.errors import BadDataError, InvalidFrameError, UsageError
+from common.processes.simplex.state import SimplexState
+from common.processes.simplex.terms import Decider, SelfConditioning
 from tests.loops import BLOCK, NONE, PROMPT, SIZE, SOUP, STEPS, VOCABULARY, plan, shares, votes
 from tests.tiny import tiny_model
 

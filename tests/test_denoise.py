@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.collaboration.local import run_local
-from common.diffusion import conditioning
-from common.diffusion.denoise import Collect, Fused, Predict
-from common.diffusion.terms import Decider, FinishReason, Projection, SelfConditioning
+from common.denoising.loop import Collect, Fused, Predict
+from common.processes.simplex import conditioning
+from common.processes.simplex.terms import Decider, FinishReason, Projection, SelfConditioning
 from tests.loops import (
     BLOCK,
     END,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from common.collaboration.engine import Engine
-from common.diffusion.denoise import Predict
-from common.diffusion.predict import predict
-from common.diffusion.simplex import SimplexState
+from common.collaboration.batcher import Engine
+from common.denoising.loop import Predict
+from common.models.predict import predict
+from common.processes.simplex.state import SimplexState
 from tests.loops import (
     BLOCK,
     NONE,

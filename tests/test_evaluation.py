@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from common.diffusion.philox import Stream
+from common.denoising.streams import Stream
 from common.errors import BadDataError
-from common.evaluation.denoising import loss_curve, two_passes
 from common.evaluation.pair import Pair, Question, _difference, _parts, evaluate_pair
 from common.evaluation.questions import read_questions
+from common.training.denoising import loss_curve, two_passes
 from common.training.examples import collate, epoch_batches, read_records
 from tests.tiny import tiny_model, tiny_vocabulary
 

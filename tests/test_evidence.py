@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Normal
 
-from common.diffusion import conditioning
-from common.diffusion.denoise import Predict
-from common.diffusion.philox import Stream
-from common.diffusion.predict import predict
-from common.diffusion.schedule import alpha_bar
-from common.diffusion.simplex import (
+from common.denoising.loop import Predict
+from common.denoising.streams import Stream
+from common.models.predict import predict
+from common.processes.simplex import conditioning
+from common.processes.simplex.schedule import alpha_bar
+from common.processes.simplex.state import (
     Evidence,
     NoiseForm,
     SimplexState,
@@ -24,7 +24,7 @@ from common.diffusion.simplex import (
     separation,
     states_input,
 )
-from common.diffusion.terms import Reading
+from common.processes.simplex.terms import Reading
 from common.training.start import reread
 from tests.tiny import tiny_model, tiny_vocabulary
 

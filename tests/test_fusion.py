@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.collaboration.codec import LOWEST, decode, encode
 from common.collaboration.contribution import Codec
 from common.collaboration.fusion import Voice, fuse
-from common.diffusion.projection import greedy
+from common.denoising.sampling import greedy
 
 CPU = torch.device("cpu")
 SIZE = 30

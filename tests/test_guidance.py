@@ -16,13 +16,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from common import models
+from common.collaboration.compatibility import config_of, default_settings
 from common.collaboration.fusion import fuse
 from common.collaboration.plan import plan_for
-from common.config import load as load_settings
-from common.diffusion.denoise import Predict, denoise
-from common.diffusion.predict import predict
-from common.diffusion.simplex import Bag
+from common.denoising.loop import Predict, denoise
 from common.errors import (
     BadDataError,
     BadModelError,
@@ -30,8 +27,6 @@ from common.errors import (
     UsageError,
     VocabularyMismatchError,
 )
-from common.fit import config_of, default_settings
-from common.frames import Limits
 from common.guidance.choice import DEFAULT_STRENGTH, GuideChoice, guide_choice
 from common.guidance.classifier import SimplexClassifier
 from common.guidance.guide import Guide, guided, label_gradient
@@ -39,6 +34,11 @@ from common.guidance.loading import load_guide
 from common.guidance.run import GuideRun, TrainedGuide, train_guide
 from common.guidance.texts import SHORTEST, Text, blocks_of, read_texts
 from common.guidance.training import GuideTraining
+from common.models import registry
+from common.models.predict import predict
+from common.processes.simplex.state import Bag
+from common.program.config import load as load_settings
+from common.wire.frames import Limits
 from david_client.settings import DavidSettings
 from goliath_server.server import host_of, load_served
 from goliath_server.settings import GoliathSettings
@@ -70,7 +70,7 @@ def write_texts(path: Path, *, seed: int, count: int) -> Path:
 def save_start(folder: Path, *, seed: int) -> Path:
     """A random model in whose table words of a kind lie together, as after training."""
     save_tiny(folder, seed=seed)
-    model, vocabulary = models.load(str(folder))
+    model, vocabulary = registry.load(str(folder))
     generator = torch.Generator().manual_seed(seed)
     for words in (SWEET, SAVOURY):
         kind = torch.randn(model.config.backbone.hidden_size, generator=generator)
@@ -104,12 +104,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture(scope="module")
 def classifier(trained: Trained) -> SimplexClassifier:
-    return models.load_as(SimplexClassifier, str(trained.guide.folder))[0]
+    return registry.load_as(SimplexClassifier, str(trained.guide.folder))[0]
 
 
 @pytest.fixture(scope="module")
 def judge(trained: Trained) -> SimplexClassifier:
-    return models.load_as(SimplexClassifier, str(trained.judge.folder))[0]
+    return registry.load_as(SimplexClassifier, str(trained.judge.folder))[0]
 
 
 def generate(seed: int, guide: Guide | None, *, steps: int = 8) -> np.ndarray:
@@ -181,7 +181,7 @@ def test_training_is_the_same_for_the_same_seed(trained: Trained, tmp_path: Path
         out = tmp_path / f"{seed}-{len(list(tmp_path.iterdir()))}"
         run = GuideRun(trained.data, trained.held_out, str(trained.start), out)
         train_guide(run, GuideTraining(steps=2, batch_size=4, seed=seed))
-        return models.load_as(SimplexClassifier, str(out))[0].state_dict()
+        return registry.load_as(SimplexClassifier, str(out))[0].state_dict()
 
     first, again, other = weights(0), weights(0), weights(1)
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -189,7 +189,7 @@ def test_training_is_the_same_for_the_same_seed(trained: Trained, tmp_path: Path
 
 
 def test_the_embeddings_stay(trained: Trained, classifier: SimplexClassifier) -> None:
-    start = models.load(str(trained.start))[0]
+    start = registry.load(str(trained.start))[0]
     assert torch.equal(
         classifier.get_input_embeddings().weight, start.get_input_embeddings().weight
     )
@@ -430,13 +430,13 @@ def test_a_guide_of_another_vocabulary_is_refused(trained: Trained) -> None:
 
 def test_guides_and_language_models_are_not_mistaken(trained: Trained) -> None:
     with pytest.raises(BadModelError, match="--guide"):
-        models.load(str(trained.guide.folder))
+        registry.load(str(trained.guide.folder))
     with pytest.raises(BadModelError, match="train-guide"):
         load_guide(GuideChoice(str(trained.start), "sweet", 20.0), GOLIATH, longest_block=64)
 
 
 def test_a_guide_is_found_by_name(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "user_folder", lambda: trained.guide.folder.parent)
+    monkeypatch.setattr(registry, "user_folder", lambda: trained.guide.folder.parent)
     found = load_guide(GuideChoice("guide", "sweet", 20.0), GOLIATH, longest_block=64)
     assert found.label == 1
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.diffusion.halting import HaltRule, Standstill, counted, follow, halts
+from common.denoising.halting import HaltRule, Standstill, counted, follow, halts
 
 END = 9
 FAR = np.full(4, np.inf)

@@ -12,14 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.collaboration.compatibility import config_of, default_settings
 from common.collaboration.plan import plan_for
-from common.diffusion.denoise import Predict
-from common.diffusion.predict import predict
-from common.diffusion.simplex import SimplexState
-from common.diffusion.terms import FinishReason
+from common.denoising.loop import Predict
 from common.errors import BadDataError, LimitExceededError
-from common.fit import config_of, default_settings
-from common.frames import Limits
+from common.models.predict import predict
+from common.processes.simplex.state import SimplexState
+from common.processes.simplex.terms import FinishReason
+from common.wire.frames import Limits
 from david_client.asking import Question, Reply
 from david_client.gaps import Gap, Gapped, check_beginning, join_gaps, split_gaps
 from david_client.infilling import Filled, fill_gaps, followed_by

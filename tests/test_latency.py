@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from common.collaboration.compatibility import config_of, default_settings
 from common.collaboration.contributor import Contributor
 from common.collaboration.fusion import Voice, fuse
 from common.collaboration.plan import plan_for
 from common.collaboration.timing import Every, timing_of
-from common.diffusion.denoise import Predict, denoise
-from common.diffusion.predict import predict
-from common.diffusion.terms import FinishReason, SelfConditioning
+from common.denoising.loop import Predict, denoise
 from common.errors import ContributionFailedError, StepOutOfRangeError, UsageError
 from common.evaluation import pair as evaluation
 from common.evaluation.generation import generate, question_seed
-from common.fit import config_of, default_settings
-from common.frames import Completed, Finish, LateRule, Limits, Outcome, Step
-from common.wire import split_contribution
+from common.models.predict import predict
+from common.processes.simplex.terms import FinishReason, SelfConditioning
+from common.wire.conversions import split_contribution
+from common.wire.frames import Completed, Finish, LateRule, Limits, Outcome, Step
 from david_client.asking import Question
 from goliath_server.server import host_of
 from goliath_server.session import Session, open_session

@@ -6,13 +6,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
-from common import models
-from common.diffusion import conditioning
-from common.diffusion.denoise import Predict
-from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
-from common.diffusion.predict import predict
-from common.diffusion.simplex import Bag, SimplexState
+from common.denoising.loop import Predict
 from common.errors import BadModelError, VocabularyMismatchError
+from common.models import registry
+from common.models.predict import predict
+from common.models.simplex_lm import SimplexDiffusionConfig, SimplexDiffusionLM
+from common.processes.simplex import conditioning
+from common.processes.simplex.state import Bag, SimplexState
 from tests.tiny import save_tiny, tiny_model, tiny_vocabulary
 
 CPU = torch.device("cpu")
@@ -231,7 +231,7 @@ def test_save_and_load(tmp_path, model):
         "model.safetensors",
         "tokenizer.json",
     ]
-    loaded, vocabulary = models.load(str(folder))
+    loaded, vocabulary = registry.load(str(folder))
     assert not loaded.training
     assert loaded.config.vocab_size == vocabulary.size
     given = inputs(model)
@@ -277,7 +277,7 @@ def test_the_config_keeps_what_a_pair_must_agree_on(tmp_path):
 
 def test_half_precision_round_trip(tmp_path):
     folder = save_tiny(tmp_path / "m", seed=0)
-    loaded, _ = models.load(str(folder), dtype="bfloat16")
+    loaded, _ = registry.load(str(folder), dtype="bfloat16")
     rows = predict(loaded, [request(1, prompt=5)])
     assert rows.dtype == torch.float32
     assert torch.isfinite(rows).all()
@@ -287,7 +287,7 @@ def test_pickled_weights_are_refused(tmp_path):
     folder = save_tiny(tmp_path / "m", seed=0)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(BadModelError, match="pickle"):
-        models.load(str(folder))
+        registry.load(str(folder))
 
 
 def test_truncated_weights_are_refused(tmp_path):
@@ -295,7 +295,7 @@ def test_truncated_weights_are_refused(tmp_path):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(BadModelError, match="cannot be read"):
-        models.load(str(folder))
+        registry.load(str(folder))
 
 
 def test_foreign_weights_are_refused(tmp_path):
@@ -304,14 +304,14 @@ def test_foreign_weights_are_refused(tmp_path):
     config["backbone"]["num_hidden_layers"] = 3
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(BadModelError, match="do not belong"):
-        models.load(str(folder))
+        registry.load(str(folder))
 
 
 def test_a_foreign_model_type_is_refused(tmp_path):
     folder = save_tiny(tmp_path / "m", seed=0)
     (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(BadModelError, match="'bert'"):
-        models.load(str(folder))
+        registry.load(str(folder))
 
 
 def test_another_tokenizer_is_refused(tmp_path):
@@ -319,7 +319,7 @@ def test_another_tokenizer_is_refused(tmp_path):
     tokenizer = folder / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text().replace('"soup"', '"stew"'))
     with pytest.raises(VocabularyMismatchError):
-        models.load(str(folder))
+        registry.load(str(folder))
 
 
 def test_an_unknown_self_conditioning_is_refused():

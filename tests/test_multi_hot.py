@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from common.diffusion.denoise import Fused
-from common.diffusion.terms import Decider, Projection
+from common.denoising.loop import Fused
+from common.processes.simplex.terms import Decider, Projection
 from tests.loops import (
     BLOCK,
     SIZE,

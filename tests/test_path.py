@@ -5,18 +5,18 @@ from dataclasses import replace
 import pytest
 import torch
 
+from common.collaboration.compatibility import default_settings
 from common.collaboration.contribution import Codec
 from common.collaboration.plan import plan_for
 from common.collaboration.timing import Every
-from common.diffusion import conditioning
-from common.diffusion.denoise import Predict
-from common.diffusion.predict import predict
-from common.diffusion.terms import SelfConditioning
+from common.denoising.loop import Predict
 from common.errors import UsageError
 from common.evaluation.generation import question_seed
 from common.evaluation.pair import Pair
 from common.evaluation.path import _state, path_loss
-from common.fit import default_settings
+from common.models.predict import predict
+from common.processes.simplex import conditioning
+from common.processes.simplex.terms import SelfConditioning
 from tests.tiny import QUESTIONS, tiny_model, tiny_vocabulary
 
 

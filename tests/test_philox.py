@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.diffusion.philox import MASK32, Purpose, Stream, philox4x32, philox4x32_numpy, uniform
+from common.denoising.streams import MASK32, Purpose, Stream, philox4x32, philox4x32_numpy, uniform
 
 CPU = torch.device("cpu")
 WORD = st.integers(0, MASK32)

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.diffusion.philox import Stream
-from common.diffusion.projection import best_candidates, deciders, greedy, project
-from common.diffusion.terms import Decider
+from common.denoising.sampling import best_candidates, deciders, greedy, project
+from common.denoising.streams import Stream
+from common.processes.simplex.terms import Decider
 
 CPU = torch.device("cpu")
 

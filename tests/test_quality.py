@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.collaboration.codec import reach_of
+from common.collaboration.compatibility import default_settings
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.local import LocalDavid, run_local
 from common.collaboration.plan import plan_for
-from common.diffusion.terms import SelfConditioning, draw_of
 from common.errors import BadDataError, BadFileError, BadModelError, UsageError
 from common.evaluation import text
 from common.evaluation.answers import Answers, Cell, Row, resume
@@ -24,7 +24,7 @@ from common.evaluation.judge import WEIGHTS, ChatJudge, Score, check_judge, perp
 from common.evaluation.pair import Pair, Question
 from common.evaluation.quality import Bench, cells, fill, make_task, rendered
 from common.evaluation.quality_report import report, summary
-from common.fit import default_settings
+from common.processes.simplex.terms import SelfConditioning, draw_of
 from tests.tiny import save_tiny, tiny_model, tiny_vocabulary
 
 QUESTIONS = [

@@ -10,10 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import models
+from common.collaboration.compatibility import default_settings
 from common.collaboration.contrast import contrasted
-from common.diffusion.predict import predict
-from common.diffusion.terms import SelfConditioning
 from common.errors import BadDataError
 from common.evaluation import generation, text
 from common.evaluation.answers import Answers, Cell, Row
@@ -23,7 +21,9 @@ from common.evaluation.pair import Pair, Question
 from common.evaluation.quality import Bench, Task, cells, fill, make_task
 from common.evaluation.quality_report import report, summary
 from common.evaluation.questions import read_questions
-from common.fit import default_settings
+from common.models import registry
+from common.models.predict import predict
+from common.processes.simplex.terms import SelfConditioning
 from goliath_server.commands import quality as command
 from tests.tiny import save_tiny, tiny_model, tiny_vocabulary
 
@@ -67,8 +67,8 @@ def bench(pair):
 
 def bundled_facts():
     """The facts of each bundled private response, through the bundled vocabulary."""
-    questions = read_questions(models.BUNDLED / "heldout-private.jsonl")
-    vocabulary = models.load(models.DEFAULT_DAVID)[1]
+    questions = read_questions(registry.BUNDLED / "heldout-private.jsonl")
+    vocabulary = registry.load(registry.DEFAULT_DAVID)[1]
     task = make_task("private", questions, vocabulary, max_tokens=64)
     return task, {q.response: facts for q, facts in zip(task.questions, task.facts, strict=True)}
 
@@ -311,7 +311,7 @@ def quality(run, monkeypatch, tmp_path):
         ]
         lines = (json.dumps(record) + "\n" for record in records)
         (tmp_path / f"{name}.jsonl").write_text("".join(lines))
-    monkeypatch.setattr("common.models.BUNDLED", tmp_path)
+    monkeypatch.setattr("common.models.registry.BUNDLED", tmp_path)
     files = {name: f"{name}.jsonl" for name in ("public", "private")}
     monkeypatch.setattr(command, "_BUNDLED", files)
     monkeypatch.setattr("common.evaluation.judge.check_judge", lambda folder: None)

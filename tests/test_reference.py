@@ -7,17 +7,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from common import models
 from common.collaboration.contribution import Codec
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.local import LocalDavid, run_local
-from common.diffusion import conditioning
-from common.diffusion.denoise import Plan, Predict
-from common.diffusion.philox import Purpose, Stream, uniform
-from common.diffusion.predict import predict
-from common.diffusion.schedule import TimeWarp
-from common.diffusion.simplex import SimplexState, dense_evidence, extremes_evidence
-from common.diffusion.terms import SelfConditioning
+from common.denoising.loop import Plan, Predict
+from common.denoising.streams import Purpose, Stream, uniform
+from common.models import registry
+from common.models.predict import predict
+from common.processes.simplex import conditioning
+from common.processes.simplex.schedule import TimeWarp
+from common.processes.simplex.state import SimplexState, dense_evidence, extremes_evidence
+from common.processes.simplex.terms import SelfConditioning
 from tests import reference
 from tests.tiny import tiny_model, tiny_vocabulary
 
@@ -226,14 +226,14 @@ it is above at all four times.
 
 @pytest.fixture(scope="module")
 def goliath():
-    if not (models.BUNDLED / models.DEFAULT_GOLIATH / "config.json").is_file():
+    if not (registry.BUNDLED / registry.DEFAULT_GOLIATH / "config.json").is_file():
         pytest.skip("the bundled model is not there")
-    return models.load(str(models.BUNDLED / models.DEFAULT_GOLIATH))
+    return registry.load(str(registry.BUNDLED / registry.DEFAULT_GOLIATH))
 
 
 def crops(vocabulary) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Prompts and the first 32 ids of their answers, shortest prompts first."""
-    lines = (models.BUNDLED / "heldout-recipes.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (registry.BUNDLED / "heldout-recipes.jsonl").read_text(encoding="utf-8").splitlines()
     found = []
     for row in map(json.loads, lines):
         target = vocabulary.encode(row["response"]).ids[:LENGTH]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.diffusion.schedule import PRIOR_CURVE, TimeWarp, alpha_bar, ramp, times_at
+from common.processes.simplex.schedule import PRIOR_CURVE, TimeWarp, alpha_bar, ramp, times_at
 
 # SSD-LM's cosine schedule, s = 1e-4: t to the signal level.
 PUBLISHED = {

@@ -17,7 +17,6 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from common.collaboration.contribution import Answer, Ask, Codec
 from common.collaboration.contributor import Contributor
-from common.diffusion.terms import FinishReason, Projection, SelfConditioning
 from common.errors import (
     ContributionFailedError,
     DrainingError,
@@ -30,7 +29,11 @@ from common.errors import (
     StepOutOfRangeError,
     VocabularyMismatchError,
 )
-from common.frames import (
+from common.pb import collaboration_pb2 as pb
+from common.processes.simplex.terms import FinishReason, Projection, SelfConditioning
+from common.wire.channels import TlsFiles, open_channel
+from common.wire.conversions import client_frame_to_proto
+from common.wire.frames import (
     Cancel,
     Completed,
     Failed,
@@ -40,9 +43,6 @@ from common.frames import (
     Outcome,
     Step,
 )
-from common.pb import collaboration_pb2 as pb
-from common.transport import TlsFiles, open_channel
-from common.wire import client_frame_to_proto
 from goliath_server.health import SERVICE
 from goliath_server.service import Caps
 from tests.serving import (

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 
 from common.collaboration.fusion import fuse
-from common.diffusion.denoise import Predict, denoise
-from common.diffusion.halting import HaltRule
-from common.diffusion.predict import predict
-from common.diffusion.terms import FinishReason, Projection, SelfConditioning
+from common.denoising.halting import HaltRule
+from common.denoising.loop import Predict, denoise
 from common.errors import (
     BadDataError,
     CollaborationError,
@@ -20,8 +18,10 @@ from common.errors import (
     StepOutOfRangeError,
     VocabularyMismatchError,
 )
-from common.frames import Checkpoint, Limits, Outcome, Role
-from common.wire import split_contribution
+from common.models.predict import predict
+from common.processes.simplex.terms import FinishReason, Projection, SelfConditioning
+from common.wire.conversions import split_contribution
+from common.wire.frames import Checkpoint, Limits, Outcome, Role
 from goliath_server.server import host_of
 from goliath_server.session import Session, open_session
 from tests.serving import GOLIATH, PROMPT, VOCABULARY, contribution, open_frame, settings

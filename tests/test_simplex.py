@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.diffusion.philox import Purpose, Stream, uniform
-from common.diffusion.simplex import (
+from common.denoising.streams import Purpose, Stream, uniform
+from common.processes.simplex.state import (
     Bag,
     NoiseForm,
     SimplexState,

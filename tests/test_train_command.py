@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from common import models
 from common.errors import ExitCode
+from common.models import registry
 from common.training.trainer import Trainer
 from tests.programs import Pair
 from tests.tiny import save_tiny
@@ -45,7 +45,7 @@ def test_json_is_an_object_a_step_and_the_model(train: Any, tmp_path: Path, prog
     assert [(one["type"], one["step"]) for one in steps] == [("progress", n) for n in (1, 2, 3)]
     assert steps[-1]["curve"]
     assert done == {"type": "trained", "model": str(tmp_path / "out/model")}
-    assert models.load(done["model"])[0].config.loss_curve
+    assert registry.load(done["model"])[0].config.loss_curve
 
 
 def test_people_are_told_the_held_out_loss(train: Any) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from common import models
-from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
-from common.diffusion.schedule import TimeWarp
 from common.errors import ProcessMismatchError, UsageError
+from common.models import registry
+from common.models.simplex_lm import SimplexDiffusionConfig, SimplexDiffusionLM
+from common.processes.simplex.schedule import TimeWarp
 from common.training import checkpoints
 from common.training.examples import read_records
 from common.training.export import export
@@ -212,7 +212,7 @@ def test_bf16_only_where_the_processor_has_it():
 def test_export_reads_back_as_fp32(vocabulary, tmp_path):
     model = tiny_model(vocabulary, seed=3)
     folder = export(model, vocabulary, tmp_path / "model", {"seconds": 1})
-    loaded, theirs = models.load(str(folder))
+    loaded, theirs = registry.load(str(folder))
     assert theirs.fingerprint == vocabulary.fingerprint
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
     for name, value in model.state_dict().items():
@@ -230,7 +230,7 @@ def test_a_run_from_files_to_a_folder(data, tmp_path):
     steps = []
     folder = train(run, config, report=lambda p: steps.append(p.step))
     assert steps == [1, 2, 3]
-    assert models.load(str(folder))[0].config.loss_curve[0][0] == 0.05
+    assert registry.load(str(folder))[0].config.loss_curve[0][0] == 0.05
     summary = json.loads((folder / "training.json").read_text())
     assert summary["config"]["steps"] == 3
     assert summary["tokens"] > 0

@@ -23,7 +23,7 @@ from common.errors import (
 )
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
-from common.transport import (
+from common.wire.channels import (
     MAX_MESSAGE_BYTES,
     TlsFiles,
     error_from_rpc,

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from common.errors import BadModelError
-from common.reading import for_reading, printed
+from common.text.detokenising import for_reading, printed
+from common.text.vocabulary import SPECIAL, Vocabulary
 from common.training.trim import inflation, trim
-from common.vocabulary import SPECIAL, Vocabulary
 from tests.tiny import tiny_vocabulary
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"

@@ -14,11 +14,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import frames, wire, wire_checks, wire_contribution, wire_session, wire_terms
 from common.collaboration.contribution import Codec, Contribution
 from common.collaboration.timing import Every
-from common.diffusion.signal import FusedSignal
-from common.diffusion.terms import FinishReason, Projection, SelfConditioning
 from common.errors import (
     CollaborationError,
     InvalidFrameError,
@@ -27,7 +24,26 @@ from common.errors import (
     ProtocolMismatchError,
     StepOutOfRangeError,
 )
-from common.frames import (
+from common.pb import collaboration_pb2 as pb
+from common.processes.simplex.signal import FusedSignal
+from common.processes.simplex.terms import FinishReason, Projection, SelfConditioning
+from common.wire import conversions as wire
+from common.wire.conversions import (
+    ContributionAssembler,
+    client_frame_from_proto,
+    client_frame_to_proto,
+    frames,
+    server_frame_from_proto,
+    server_frame_to_proto,
+    server_info_from_proto,
+    server_info_to_proto,
+    split_contribution,
+)
+from common.wire.conversions import checks as wire_checks
+from common.wire.conversions import contribution as wire_contribution
+from common.wire.conversions import session as wire_session
+from common.wire.conversions import terms as wire_terms
+from common.wire.frames import (
     Answer,
     Ask,
     Cancel,
@@ -48,17 +64,6 @@ from common.frames import (
     SessionSettings,
     SimplexProcess,
     Step,
-)
-from common.pb import collaboration_pb2 as pb
-from common.wire import (
-    ContributionAssembler,
-    client_frame_from_proto,
-    client_frame_to_proto,
-    server_frame_from_proto,
-    server_frame_to_proto,
-    server_info_from_proto,
-    server_info_to_proto,
-    split_contribution,
 )
 
 POSITIONS, VOCABULARY, STEPS = 5, 300, 6
@@ -954,6 +959,6 @@ def test_limits_name_the_same_fields_everywhere() -> None:
 
 
 def test_importing_it_is_light() -> None:
-    code = "import sys, common.wire; print({'grpc', 'torch'} & set(sys.modules))"
+    code = "import sys, common.wire.conversions; print({'grpc', 'torch'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
 from common.evaluation.pair import Question
-from common.vocabulary import SPECIAL, Vocabulary
+from common.models.simplex_lm import SimplexDiffusionConfig, SimplexDiffusionLM
+from common.text.vocabulary import SPECIAL, Vocabulary
 
 WORDS = [
     *("how", "do", "i", "make", "a", "the", "soup", "cake", "bread", "with", "of", "and", "in"),
@@ -76,7 +76,7 @@ def tiny_model(
 
 
 def save_tiny(folder: Path, *, seed: int, **config: object) -> Path:
-    """A model folder that `common.models.load` reads."""
+    """A model folder that `common.models.registry.load` reads."""
     vocabulary = tiny_vocabulary()
     folder.mkdir(parents=True, exist_ok=True)
     tiny_model(vocabulary, seed=seed, **config).save_pretrained(folder)

@@ -12,15 +12,15 @@ from common.collaboration.codec import MOST_ENTRIES, answer_from, encode
 from common.collaboration.contrast import contrasted
 from common.collaboration.contribution import Answer, Ask, Codec, Contribution
 from common.collaboration.timing import Timing
-from common.diffusion import conditioning
-from common.diffusion.denoise import Predict
-from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.predict import predict
-from common.diffusion.signal import FusedSignal
-from common.diffusion.simplex import Bag, SimplexState
-from common.diffusion.terms import SelfConditioning
+from common.denoising.loop import Predict
 from common.errors import BadDataError, InvalidFrameError, UsageError
-from common.vocabulary import Vocabulary
+from common.models.predict import predict
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.processes.simplex import conditioning
+from common.processes.simplex.signal import FusedSignal
+from common.processes.simplex.state import Bag, SimplexState
+from common.processes.simplex.terms import SelfConditioning
+from common.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from common.collaboration.codec import LOWEST, places_of
 from common.collaboration.contribution import Codec, Contribution
-from common.diffusion.denoise import Fused
+from common.denoising.loop import Fused
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,16 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from common.collaboration.certify import AskCaps, Tally, all_answered, as_fused, doubts
+from common.collaboration.batcher import Predictor
+from common.collaboration.certification import AskCaps, Tally, all_answered, as_fused, doubts
 from common.collaboration.contribution import Answer, Ask, Contribution
-from common.collaboration.engine import Predictor
 from common.collaboration.fusion import Voice
 from common.collaboration.timing import Timing
-from common.diffusion.denoise import Fused, Plan, Predict, Result, denoise
-from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.predict import predict
-from common.diffusion.signal import FusedSignal
-from common.diffusion.simplex import SimplexState
+from common.denoising.loop import Fused, Plan, Predict, Result, denoise
+from common.models.predict import predict
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.processes.simplex.signal import FusedSignal
+from common.processes.simplex.state import SimplexState
 
 
 class Contributes(Protocol):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from common.collaboration.timing import Timing, timing_of
-from common.diffusion.denoise import Plan
-from common.diffusion.halting import HaltRule
-from common.diffusion.terms import Projection, SelfConditioning
+from common.denoising.halting import HaltRule
+from common.denoising.loop import Plan
 from common.errors import BadDataError
+from common.processes.simplex.terms import Projection, SelfConditioning
 
 if TYPE_CHECKING:
     from common.collaboration.timing import Every
-    from common.diffusion.model import SimplexDiffusionConfig
-    from common.vocabulary import Vocabulary
+    from common.models.simplex_lm import SimplexDiffusionConfig
+    from common.text.vocabulary import Vocabulary
 
 
 class Terms(Protocol):

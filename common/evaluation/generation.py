@@ -14,19 +14,19 @@ import torch
 from torch import Tensor
 
 from common.collaboration.codec import encode, reach_of
+from common.collaboration.compatibility import config_of
 from common.collaboration.contrast import contrasted
 from common.collaboration.fusion import Voice, fuse
 from common.collaboration.plan import plan_for
 from common.collaboration.timing import Timing, timing_of
-from common.diffusion import conditioning
-from common.diffusion.denoise import Plan, Predict, Result, denoise
-from common.diffusion.predict import predict
-from common.diffusion.simplex import Bag
-from common.diffusion.terms import SelfConditioning, draw_of
+from common.denoising.loop import Plan, Predict, Result, denoise
 from common.errors import BadDataError
 from common.evaluation.pair import Pair, Question
-from common.fit import config_of
-from common.frames import SessionSettings
+from common.models.predict import predict
+from common.processes.simplex import conditioning
+from common.processes.simplex.state import Bag
+from common.processes.simplex.terms import SelfConditioning, draw_of
+from common.wire.frames import SessionSettings
 
 BATCH = 16
 """Questions of a forward pass."""

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.diffusion import conditioning
-from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.philox import Stream
-from common.diffusion.simplex import Bag
-from common.evaluation.denoising import noisy, predict, two_passes
+from common.denoising.streams import Stream
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.processes.simplex import conditioning
+from common.processes.simplex.state import Bag
+from common.text.vocabulary import Vocabulary
+from common.training.denoising import noisy, predict, two_passes
 from common.training.examples import Batch, Crop, collate
-from common.vocabulary import Vocabulary
 
 TIMES = (0.15, 0.2, 0.25, 0.3, 0.35)
 AVERAGED = (0.2, 0.25, 0.3, 0.35)

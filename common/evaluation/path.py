@@ -13,21 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.collaboration.compatibility import config_of
 from common.collaboration.contribution import Codec, Contribution
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.fusion import Voice, fuse
 from common.collaboration.plan import plan_for
 from common.collaboration.timing import timing_of
-from common.diffusion import conditioning
-from common.diffusion.denoise import Plan, Predict
-from common.diffusion.predict import predict
-from common.diffusion.simplex import Bag, SimplexState
-from common.diffusion.terms import SelfConditioning
+from common.denoising.loop import Plan, Predict
 from common.errors import UsageError
 from common.evaluation.generation import question_seed
 from common.evaluation.pair import Pair, Question
-from common.fit import config_of
-from common.frames import SessionSettings
+from common.models.predict import predict
+from common.processes.simplex import conditioning
+from common.processes.simplex.state import Bag, SimplexState
+from common.processes.simplex.terms import SelfConditioning
+from common.wire.frames import SessionSettings
 
 _NONE = np.empty(0, np.int64)
 

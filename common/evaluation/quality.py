@@ -17,8 +17,8 @@ from common.evaluation.answers import Answers, Cell, Row
 from common.evaluation.generation import BATCH, generate, question_seed
 from common.evaluation.judge import Judge
 from common.evaluation.pair import Pair, Question
-from common.frames import SessionSettings
-from common.vocabulary import Vocabulary
+from common.text.vocabulary import Vocabulary
+from common.wire.frames import SessionSettings
 
 SYSTEMS = ("goliath", "david", "pair", "contrast")
 """The last one is the pair with contrast: only questions that have a context tell the two apart."""

@@ -18,7 +18,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from common.diffusion.simplex import Bag, embed_bag
+from common.processes.simplex.state import Bag, embed_bag
 
 
 class SimplexClassifierConfig(PretrainedConfig):

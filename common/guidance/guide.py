@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.collaboration.engine import Predictor
-from common.diffusion.denoise import Predict
+from common.collaboration.batcher import Predictor
+from common.denoising.loop import Predict
 from common.guidance.choice import GuideChoice
 from common.guidance.classifier import SimplexClassifier
 

@@ -2,12 +2,12 @@
 
 import torch
 
-from common.diffusion.model import SimplexDiffusionLM
 from common.errors import BadModelError, UsageError, VocabularyMismatchError
 from common.guidance.choice import GuideChoice
 from common.guidance.classifier import SimplexClassifier
 from common.guidance.guide import Guide
-from common.models import load_as
+from common.models.registry import load_as
+from common.models.simplex_lm import SimplexDiffusionLM
 
 
 def load_guide(choice: GuideChoice, model: SimplexDiffusionLM, *, longest_block: int) -> Guide:

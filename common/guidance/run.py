@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from common import models
 from common.errors import UsageError
 from common.guidance.classifier import SimplexClassifier
 from common.guidance.texts import check_labels, read_texts
 from common.guidance.training import DOUBTS, GuideTrainer, GuideTraining
+from common.models import registry
+from common.text.vocabulary import Vocabulary
 from common.training.export import SUMMARY
-from common.vocabulary import Vocabulary
 
 Report = Callable[[int, float], None]
 """Takes the number of steps done and the last one's loss."""
@@ -82,7 +82,7 @@ def train_guide(
     """
     began = clock()
     with _appearing(run.out) as folder:
-        model, vocabulary = models.load(run.start, device=device)
+        model, vocabulary = registry.load(run.start, device=device)
         texts, held_out = read_texts(run.data, vocabulary), read_texts(run.held_out, vocabulary)
         check_labels(texts, held_out)
         trainer = GuideTrainer(model, vocabulary, texts, config)
@@ -107,7 +107,7 @@ def train_guide(
         summary = done.record() | {
             "data": run.data.name,
             "held_out": run.held_out.name,
-            "start": models.find(run.start).name,
+            "start": registry.find(run.start).name,
             "config": asdict(config),
         }
         del summary["model"]
@@ -121,8 +121,8 @@ def _save(classifier: SimplexClassifier, vocabulary: Vocabulary, folder: Path) -
     classifier.config.dtype = "float32"
     classifier.config.save_pretrained(folder)
     tensors = {n: t.detach().cpu().contiguous() for n, t in classifier.state_dict().items()}
-    save_file(tensors, folder / models.WEIGHTS, metadata={"format": "pt"})
-    (folder / models.WEIGHTS).chmod(0o644)  # safetensors leaves it to the owner alone
+    save_file(tensors, folder / registry.WEIGHTS, metadata={"format": "pt"})
+    (folder / registry.WEIGHTS).chmod(0o644)  # safetensors leaves it to the owner alone
     vocabulary.save(folder)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.errors import BadDataError
-from common.vocabulary import Vocabulary
+from common.text.vocabulary import Vocabulary
 
 CUT_SHARE = 0.5
 SHORTEST = 4

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import models
-from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.simplex import Bag
-from common.fit import config_of
+from common.collaboration.compatibility import config_of
 from common.guidance.classifier import SimplexClassifier, SimplexClassifierConfig
 from common.guidance.texts import Text, blocks_of
-from common.vocabulary import Vocabulary
+from common.models import registry
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.processes.simplex.state import Bag
+from common.text.vocabulary import Vocabulary
 
 DOUBTS = (0.0, 0.5, 0.9, 1.0)
 """Doubts at which the held-out accuracy is told."""
@@ -153,7 +153,7 @@ def _from_start(start: SimplexDiffusionLM, labels: list[str]) -> SimplexClassifi
     classifier = SimplexClassifier(config)
     classifier.encoder.load_state_dict(start.encoder.state_dict())
     classifier.get_input_embeddings().weight.requires_grad_(False)
-    return models.placed(classifier, str(start.device))
+    return registry.placed(classifier, str(start.device))
 
 
 def _unigrams(texts: Sequence[Text], vocabulary: Vocabulary) -> Tensor:

@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from common.diffusion import conditioning
-from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.philox import Stream
-from common.diffusion.simplex import model_input
-from common.diffusion.terms import Reading
-from common.evaluation.denoising import loss_curve
+from common.denoising.streams import Stream
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.processes.simplex import conditioning
+from common.processes.simplex.state import model_input
+from common.processes.simplex.terms import Reading
 from common.training import start
+from common.training.denoising import loss_curve
 from common.training.examples import Batch, Crop, Record, collate, epoch_batches, read_records
 from common.training.run import Run, Shape, begin
 from common.training.trainer import Trainer, TrainingConfig

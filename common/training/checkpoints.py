@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from common.diffusion.model import SimplexDiffusionLM
 from common.errors import BadModelError
-from common.vocabulary import Vocabulary
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.text.vocabulary import Vocabulary
 
 KEPT = 2
 METRICS = "metrics.jsonl"

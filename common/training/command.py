@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from common.console import note, print_json
 from common.errors import UsageError
+from common.program.console import note, print_json
 
 
 def _shares(values: list[str]) -> dict[str, float]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from common.errors import BadDataError
-from common.vocabulary import Vocabulary
+from common.text.vocabulary import Vocabulary
 
 SHORT_BLOCK_SHARE = 0.25
 INFILL_SHARE = 0.1

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from common.diffusion.model import SimplexDiffusionLM
-from common.vocabulary import Vocabulary
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.text.vocabulary import Vocabulary
 
 WEIGHTS = "model.safetensors"
 SUMMARY = "training.json"

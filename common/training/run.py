@@ -7,15 +7,20 @@ from typing import Any
 
 import torch
 
-from common import models
-from common.diffusion.model import SimplexDiffusionLM
+from common.collaboration.compatibility import (
+    check_process,
+    check_vocabulary,
+    config_of,
+    process_of,
+)
 from common.errors import BadModelError, UsageError
-from common.fit import check_process, check_vocabulary, config_of, process_of
+from common.models import registry
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.text.vocabulary import Vocabulary
 from common.training import checkpoints, start
 from common.training.examples import Record, read_records
 from common.training.export import export
 from common.training.trainer import Progress, Trainer, TrainingConfig
-from common.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class Run:
 
 
 def _vocabulary_of(name: str) -> Vocabulary:
-    folder = Path(name) if Path(name).is_dir() else models.find(name).folder
+    folder = Path(name) if Path(name).is_dir() else registry.find(name).folder
     return Vocabulary.load(folder)
 
 
@@ -65,7 +70,7 @@ def begin(run: Run, *, device: str) -> tuple[SimplexDiffusionLM, Vocabulary]:
         UsageError: an encoder was given without a vocabulary, or a model of ours with another one.
     """
     folder = Path(run.start)
-    if folder.is_dir() and not models.is_simplex_model(folder):
+    if folder.is_dir() and not registry.is_simplex_model(folder):
         if run.vocabulary is None:
             raise UsageError(
                 f"{run.start} is an encoder, so the vocabulary of the new model must be given",
@@ -90,8 +95,8 @@ def begin(run: Run, *, device: str) -> tuple[SimplexDiffusionLM, Vocabulary]:
             raise BadModelError(
                 f"the encoder in {folder} cannot be read: {error}", remedy="Check the folder"
             ) from error
-        return models.placed(model, device), vocabulary
-    model, vocabulary = models.load(run.start, device=device)
+        return registry.placed(model, device), vocabulary
+    model, vocabulary = registry.load(run.start, device=device)
     if (
         run.vocabulary is not None
         and _vocabulary_of(run.vocabulary).fingerprint != vocabulary.fingerprint
@@ -108,7 +113,7 @@ def begin(run: Run, *, device: str) -> tuple[SimplexDiffusionLM, Vocabulary]:
             remedy="Leave the shape and model options out, or start from an encoder",
         )
     if run.model_settings:
-        model = models.placed(start.reread(model, **run.model_settings), device)
+        model = registry.placed(start.reread(model, **run.model_settings), device)
     return model, vocabulary
 
 
@@ -122,7 +127,7 @@ def _helped(
     """
     if run.beside is None:
         return None
-    large, its_own = models.load(run.beside, device=device)
+    large, its_own = registry.load(run.beside, device=device)
     check_vocabulary(its_own.fingerprint, vocabulary.fingerprint)
     check_process(process_of(config_of(large)), process_of(config_of(model)))
     return large

@@ -11,10 +11,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModel, BertConfig
 
-from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
-from common.diffusion.schedule import PRIOR_CURVE
+from common.models.simplex_lm import SimplexDiffusionConfig, SimplexDiffusionLM
+from common.processes.simplex.schedule import PRIOR_CURVE
+from common.text.vocabulary import SPECIAL, Vocabulary
 from common.training.examples import Record
-from common.vocabulary import SPECIAL, Vocabulary
 
 LATER_SETTINGS = ("reading", "noise_m", "noise_r", "local_width")
 """Settings that leave a trained model's weights in place: it can learn to live with new ones."""

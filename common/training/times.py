@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from common.diffusion.schedule import TimeWarp, ramp
+from common.processes.simplex.schedule import TimeWarp, ramp
 
 READABLE_TO, NOISY_FROM = 0.3, 0.4
 """The state alone tells nearly every token up to the one time, and few from the other on."""

@@ -17,14 +17,15 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from common.diffusion import conditioning
-from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.philox import Stream
-from common.diffusion.simplex import Bag
-from common.diffusion.terms import Reading, SelfConditioning
+from common.denoising.streams import Stream
 from common.errors import BadDataError
-from common.evaluation.denoising import loss_curve, noisy, predict
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.processes.simplex import conditioning
+from common.processes.simplex.state import Bag
+from common.processes.simplex.terms import Reading, SelfConditioning
+from common.text.vocabulary import Vocabulary
 from common.training import checkpoints
+from common.training.denoising import loss_curve, noisy, predict
 from common.training.examples import (
     Batch,
     Crop,
@@ -34,7 +35,6 @@ from common.training.examples import (
     without_context,
 )
 from common.training.times import draw_times
-from common.vocabulary import Vocabulary
 
 CURVE_TIMES = (0.05, 0.12, 0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0)
 OLDER_BY = 0.15

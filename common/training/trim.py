@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from common.vocabulary import SPECIAL, Vocabulary
+from common.text.vocabulary import SPECIAL, Vocabulary
 
 PIECES = 15_000
 

@@ -103,7 +103,7 @@ def _wake(settings: DavidSettings) -> Collaboration:
 
 def _limit(pair: Collaboration, talk: Conversation) -> int:
     """Tokens of a prompt that leaves the models room for context and answer."""
-    from common.fit import config_of, default_settings
+    from common.collaboration.compatibility import config_of, default_settings
     from david_client.conversation import Here, question_of
 
     david = config_of(pair.david.model)

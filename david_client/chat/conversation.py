@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from common.console import clean_line
 from common.errors import BadFileError, UsageError
+from common.program.console import clean_line
 from david_client.chat.lines import Command, listed
 from david_client.chat.prompt import Turn
 from david_client.texts import read_context

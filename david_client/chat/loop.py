@@ -2,9 +2,9 @@
 
 from typing import Protocol
 
-from common.diffusion.terms import FinishReason
 from common.errors import CollaborationError, DrainingError, SessionCancelledError
-from common.interrupt import interruptible
+from common.processes.simplex.terms import FinishReason
+from common.program.interrupt import interruptible
 from david_client.chat.answers import Answers
 from david_client.chat.conversation import Conversation
 from david_client.chat.lines import Asked, Command, parse

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Protocol
 
-from common.console import clean_line, note, print_json, print_text
 from common.errors import CollaborationError, clean_text, spec_of
+from common.program.console import clean_line, note, print_json, print_text
 from david_client.view import View
 from david_client.view.screen import print_answer
 

@@ -15,7 +15,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import Output
 from prompt_toolkit.output.defaults import create_output
 
-from common.console import note
+from common.program.console import note
 from david_client.chat.lines import COMMANDS
 
 PROMPT = "> "

@@ -125,9 +125,9 @@ def ask(
     verbose: o.Verbose = False,
 ) -> None:
     """Ask Goliath, with David's help at every denoising step."""
-    from common.config import load
-    from common.interrupt import interruptible
-    from common.logs import start_log
+    from common.program.config import load
+    from common.program.interrupt import interruptible
+    from common.program.logging import start_log
     from david_client.gaps import Gapped, check_beginning, split_gaps
     from david_client.settings import DavidSettings
     from david_client.texts import read_context, read_prompt, read_suffix
@@ -161,9 +161,9 @@ def _tell(reply: "Reply | Filled", view: "View", *, as_json: bool) -> None:
     Raises:
         DrainingError: the answer is unfinished, since the server is shutting down.
     """
-    from common.console import note, print_json, print_parts
-    from common.diffusion.terms import FinishReason
     from common.errors import DrainingError
+    from common.processes.simplex.terms import FinishReason
+    from common.program.console import note, print_json, print_parts
     from david_client.infilling import Filled
 
     if as_json:

@@ -45,10 +45,10 @@ def batch(
     verbose: o.Verbose = False,
 ) -> None:
     """Ask every line of a file; the models are loaded once. The first line that fails ends it."""
-    from common.config import load
-    from common.console import print_json, print_text
-    from common.interrupt import interruptible
-    from common.logs import start_log
+    from common.program.config import load
+    from common.program.console import print_json, print_text
+    from common.program.interrupt import interruptible
+    from common.program.logging import start_log
     from david_client.settings import DavidSettings
 
     with interruptible():
@@ -87,8 +87,8 @@ def _check_finished(reply: "Reply") -> None:
     Raises:
         DrainingError: it is so, and the answer is unfinished.
     """
-    from common.diffusion.terms import FinishReason
     from common.errors import DrainingError
+    from common.processes.simplex.terms import FinishReason
 
     if reply.finish_reason is FinishReason.DRAINING:
         raise DrainingError(

@@ -49,9 +49,9 @@ def chat(
     verbose: o.Verbose = False,
 ) -> None:
     """Talk with Goliath, with David's help; from a pipe, each line is a question or a command."""
-    from common.config import load
-    from common.interrupt import interruptible
-    from common.logs import start_log
+    from common.program.config import load
+    from common.program.interrupt import interruptible
+    from common.program.logging import start_log
     from david_client.chat.conversation import Conversation
     from david_client.settings import DavidSettings
 

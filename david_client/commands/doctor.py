@@ -22,9 +22,9 @@ def doctor(
     verbose: o.Verbose = False,
 ) -> None:
     """Check this installation and the way to a server: each line passes or fails."""
-    from common.config import load
-    from common.doctor import Doctor, package_is_ours, versions
-    from common.interrupt import interruptible
+    from common.program.config import load
+    from common.program.doctor import Doctor, package_is_ours, versions
+    from common.program.interrupt import interruptible
     from david_client.settings import DavidSettings
 
     with interruptible():

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from common.options import Config, Device, Dtype, Insecure, Json, LogFormat, Threads, Verbose, given
+from common.program.options import (
+    Config,
+    Device,
+    Dtype,
+    Insecure,
+    Json,
+    LogFormat,
+    Threads,
+    Verbose,
+    given,
+)
 
 __all__ = [
     "Certify",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from common.options import Json
+from common.program.options import Json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Replay a trace: animated on a terminal, else a line for each step. Needs no model."""
-    from common.interrupt import interruptible
+    from common.program.interrupt import interruptible
     from david_client.replay import read_trace
     from david_client.view.playback import play
 

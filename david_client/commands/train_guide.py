@@ -39,12 +39,12 @@ def train_guide(
     ] = False,
 ) -> None:
     """Train a guide from labelled texts, for --guide. Ctrl-C ends it and leaves nothing."""
-    from common.compute import settle_device
-    from common.console import note, print_json
     from common.guidance.run import GuideRun
     from common.guidance.run import train_guide as run_training
     from common.guidance.training import GuideTraining
-    from common.interrupt import interruptible
+    from common.program.console import note, print_json
+    from common.program.device import settle_device
+    from common.program.interrupt import interruptible
 
     config = GuideTraining(steps=steps, batch_size=batch_size, learning_rate=rate, seed=seed)
     with interruptible(), _progress(steps, as_json=as_json) as report:
@@ -67,7 +67,7 @@ def train_guide(
 @contextmanager
 def _progress(steps: int, *, as_json: bool) -> Iterator[Callable[[int, float], None]]:
     """Progress as JSON lines, as a live bar on a terminal, or as a line every 50 steps."""
-    from common.console import note, print_json
+    from common.program.console import note, print_json
 
     if as_json:
         yield lambda step, loss: print_json({"type": "progress", "step": step, "loss": loss})

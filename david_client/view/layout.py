@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from common.console import clean_line
+from common.program.console import clean_line
 from david_client.view.marks import legend, signed, styled
 from david_client.view.sketch import Sketch
 

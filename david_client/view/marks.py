@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from common.console import clean_line
-from common.diffusion.terms import Decider
+from common.processes.simplex.terms import Decider
+from common.program.console import clean_line
 from david_client.view.sketch import Sketch, Word
 
 CHANGED = "reverse"

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from common.console import note, print_json, print_text
+from common.program.console import note, print_json, print_text
 from david_client.replay import FailureLine, Header, ReplyLine, Scene, StepLine
 from david_client.view.screen import Surface, surface
 

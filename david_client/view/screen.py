@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from common.console import clean_line, print_text
+from common.program.console import clean_line, print_text
 from david_client.view.layout import Pace, line, page
 from david_client.view.marks import legend, signed_legend, styled
 from david_client.view.sketch import Sketch

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from common.diffusion.terms import Decider
+from common.processes.simplex.terms import Decider
 
 if TYPE_CHECKING:
-    from common.reading import Printed
+    from common.text.detokenising import Printed
     from david_client.asking import Draft, Reply
 
 

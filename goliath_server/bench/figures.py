@@ -7,9 +7,9 @@ from itertools import product
 from statistics import fmean, median
 from typing import Any
 
+from common.collaboration.compatibility import DEFAULT_TEMPERATURE
 from common.collaboration.contribution import entries_at
 from common.collaboration.timing import Every
-from common.fit import DEFAULT_TEMPERATURE
 from goliath_server.bench.proxy import Chunk, total
 
 _FP16, _FP32 = 2, 4

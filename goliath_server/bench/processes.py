@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.console import note
 from common.errors import (
     BadDataError,
     CollaborationError,
@@ -24,7 +23,8 @@ from common.errors import (
     UnreachableError,
     UsageError,
 )
-from common.transport import TlsFiles
+from common.program.console import note
+from common.wire.channels import TlsFiles
 
 MODULES = {"goliath": "goliath_server.cli", "david": "david_client.cli"}
 """What runs each program; this side starts the other one, and never imports it."""

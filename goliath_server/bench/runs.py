@@ -10,12 +10,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from common.console import note
 from common.errors import CollaborationError, UnreachableError
 from common.evaluation.generation import question_seed
 from common.evaluation.pair import Question
-from common.models import find
-from common.transport import TlsFiles, check_security, split_address
+from common.models.registry import find
+from common.program.console import note
+from common.wire.channels import TlsFiles, check_security, split_address
 from goliath_server.bench.figures import Answer, LatencyMode, WireMode, latency_row, wire_row
 from goliath_server.bench.processes import Certificates, Program, make_certificates, running
 from goliath_server.bench.proxy import Proxy

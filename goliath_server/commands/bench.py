@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from common.console import note, print_json
 from common.errors import CollaborationError, UsageError
+from common.program.console import note, print_json
 
 if TYPE_CHECKING:
     from common.evaluation.pair import Question
@@ -96,7 +96,7 @@ def bench(
     compared with is the published state and logits, positions x vocabulary numbers a step.
     """
     added = _rtts(rtts)
-    from common.interrupt import interruptible
+    from common.program.interrupt import interruptible
 
     with interruptible():
         remote = _remote(goliath, insecure, tls_cert, tls_key, server_ca)
@@ -123,7 +123,7 @@ def bench(
 
 
 def _wire(terms: Terms, take: Callable[[dict[str, Any]], None]) -> None:
-    from common.interrupt import run_interruptible
+    from common.program.interrupt import run_interruptible
     from goliath_server.bench.figures import WIRE_MODES
     from goliath_server.bench.runs import wire
 
@@ -140,7 +140,7 @@ def _latency(
     judge: Path,
     take: Callable[[dict[str, Any]], None],
 ) -> None:
-    from common.interrupt import run_interruptible
+    from common.program.interrupt import run_interruptible
     from goliath_server.bench.figures import LATENCY_MODES
     from goliath_server.bench.runs import latency
 
@@ -163,15 +163,15 @@ def _losses(terms: Terms, modes: Sequence[LatencyMode]) -> dict[str, float]:
     """Cross-entropy of each mode; none where it cannot be measured, which is told."""
     from dataclasses import replace
 
-    from common import models
-    from common.compute import settle_device
+    from common.collaboration.compatibility import config_of, default_settings
     from common.evaluation.pair import Pair
     from common.evaluation.path import path_loss
-    from common.fit import config_of, default_settings
+    from common.models import registry
+    from common.program.device import settle_device
 
     place = settle_device(terms.device, threads=terms.threads)
-    big, vocabulary = models.load(terms.goliath, device=place)
-    pair = Pair(big, models.load(terms.david, device=place)[0], vocabulary)
+    big, vocabulary = registry.load(terms.goliath, device=place)
+    pair = Pair(big, registry.load(terms.david, device=place)[0], vocabulary)
     settings = replace(default_settings(config_of(big)), steps=terms.steps)
     losses = {}
     for mode in modes:
@@ -240,7 +240,7 @@ def _questions(data: Path | None, count: int) -> list[Question]:
     """So many questions of a file, by their hash: the first ones for any larger number too."""
     from common.evaluation.generation import question_seed
     from common.evaluation.questions import read_questions
-    from common.models import BUNDLED
+    from common.models.registry import BUNDLED
 
     found = read_questions(data or BUNDLED / "heldout-recipes.jsonl")
     chosen = sorted(found, key=lambda question: question_seed(0, question))[:count]
@@ -260,8 +260,8 @@ def _remote(
     authority: Path | None,
 ) -> Remote | None:
     """The server to bench; None for one that is started here."""
-    from common.security import tls_files
-    from common.transport import check_security
+    from common.program.tls import tls_files
+    from common.wire.channels import check_security
     from goliath_server.bench.runs import Remote
 
     tls = tls_files(certificate, key, authority, authority_option="--server-ca")

@@ -21,9 +21,9 @@ def doctor(
     verbose: o.Verbose = False,
 ) -> None:
     """Check this installation: package, settings, address, model, one step."""
-    from common.config import load
-    from common.doctor import Doctor, package_is_ours, versions
-    from common.interrupt import interruptible
+    from common.program.config import load
+    from common.program.doctor import Doctor, package_is_ours, versions
+    from common.program.interrupt import interruptible
     from goliath_server.settings import GoliathSettings
 
     with interruptible():

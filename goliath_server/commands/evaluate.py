@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from common.console import note, print_json
 from common.errors import UsageError
+from common.program.console import note, print_json
 
 
 def _weights(text: str) -> tuple[float, ...]:
@@ -84,16 +84,16 @@ def evaluate(
     values = _weights(weights)
     import torch
 
-    from common import models
     from common.errors import VocabularyMismatchError
     from common.evaluation.pair import Pair, evaluate_pair
     from common.evaluation.questions import read_questions
+    from common.models import registry
 
     if threads:
         torch.set_num_threads(threads)
     questions = read_questions(data, limit=limit)
-    big, vocabulary = models.load(model, device=device)
-    small, theirs = models.load(david, device=device)
+    big, vocabulary = registry.load(model, device=device)
+    small, theirs = registry.load(david, device=device)
     if theirs.fingerprint != vocabulary.fingerprint:
         raise VocabularyMismatchError(
             f"{david} and {model} have different vocabularies",

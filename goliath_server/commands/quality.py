@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from common.collaboration.timing import MAX_LAG
-from common.console import note, print_json
-from common.diffusion.terms import LONGEST_NO_REPEAT, Projection, SelfConditioning
 from common.errors import UsageError
+from common.processes.simplex.terms import LONGEST_NO_REPEAT, Projection, SelfConditioning
+from common.program.console import note, print_json
 
 if TYPE_CHECKING:
     from common.evaluation.answers import Answers, Cell
     from common.evaluation.quality import Bench, Task
     from common.evaluation.quality_report import Rows
-    from common.frames import SessionSettings
+    from common.wire.frames import SessionSettings
 
 _SYSTEMS = ("goliath", "david", "pair", "contrast")
 _MAX_STEPS = 1024
@@ -154,27 +154,27 @@ def quality(
     wishes = {name: value for name, value in wishes.items() if value is not None}
     from dataclasses import replace
 
-    from common import models
-    from common.compute import settle_device
-    from common.evaluation.answers import Answers
-    from common.evaluation.answers import resume as resumed
-    from common.evaluation.judge import check_judge, load_judge
-    from common.evaluation.pair import Pair
-    from common.evaluation.quality import Bench, make_task
-    from common.evaluation.questions import read_questions
-    from common.fit import (
+    from common.collaboration.compatibility import (
         check_process,
         check_vocabulary,
         config_of,
         default_settings,
         process_of,
     )
+    from common.evaluation.answers import Answers
+    from common.evaluation.answers import resume as resumed
+    from common.evaluation.judge import check_judge, load_judge
+    from common.evaluation.pair import Pair
+    from common.evaluation.quality import Bench, make_task
+    from common.evaluation.questions import read_questions
+    from common.models import registry
+    from common.program.device import settle_device
 
     check_judge(judge)  # before what takes long
     place = settle_device(device, threads=threads or None)
     questions = {name: read_questions(path) for name, path in files.items()}
-    big, vocabulary = models.load(goliath, device=place)
-    small, theirs = models.load(david, device=place)
+    big, vocabulary = registry.load(goliath, device=place)
+    small, theirs = registry.load(david, device=place)
     check_vocabulary(vocabulary.fingerprint, theirs.fingerprint)
     check_process(process_of(config_of(big)), process_of(config_of(small)))
     settings = replace(default_settings(config_of(big)), **wishes)
@@ -182,7 +182,7 @@ def quality(
         make_task(name, found, vocabulary, max_tokens=settings.max_tokens, limit=limit)
         for name, found in questions.items()
     ]
-    folders = {"goliath": models.find(goliath).folder, "david": models.find(david).folder}
+    folders = {"goliath": registry.find(goliath).folder, "david": registry.find(david).folder}
     answers = resumed(resume, _run(folders, settings, seed, contrast)) if resume else Answers()
     try:
         note("loading the judge")
@@ -329,7 +329,7 @@ def _contrast(value: float) -> float:
 
 def _files(data: list[str] | None) -> dict[str, Path]:
     if not data:
-        from common.models import BUNDLED
+        from common.models.registry import BUNDLED
 
         return {name: BUNDLED / file for name, file in _BUNDLED.items()}
     files = {}

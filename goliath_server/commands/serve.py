@@ -40,10 +40,10 @@ def serve(
     verbose: o.Verbose = False,
 ) -> None:
     """Serve a large model to Davids, until Ctrl-C or SIGTERM."""
-    from common.config import load
-    from common.console import note, print_json
-    from common.interrupt import interruptible
-    from common.logs import start_log
+    from common.program.config import load
+    from common.program.console import note, print_json
+    from common.program.interrupt import interruptible
+    from common.program.logging import start_log
     from goliath_server.settings import GoliathSettings
 
     with interruptible():

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.diffusion.projection import Candidates
-from common.diffusion.signal import FusedSignal
-from common.diffusion.simplex import Bag
+from common.denoising.sampling import Candidates
+from common.processes.simplex.signal import FusedSignal
+from common.processes.simplex.state import Bag
 
 TOP = 32
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from common.diffusion import conditioning
-from common.diffusion.denoise import Predict
-from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.simplex import Bag, stack_times, states_input
-from common.diffusion.terms import Reading
+from common.denoising.loop import Predict
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.processes.simplex import conditioning
+from common.processes.simplex.state import Bag, stack_times, states_input
+from common.processes.simplex.terms import Reading
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """Frames between dataclasses and protobuf: the door to the wire.
 
-Only `common.wire` and its parts (`wire_terms`, `wire_session`, `wire_contribution`) build or read
-protobuf messages. All that a peer sends is hostile until it has passed through here: sizes before
+Only this module and its parts (`terms`, `session`, `contribution`) build or read protobuf
+messages. All that a peer sends is hostile until it has passed through here: sizes before
 allocation, finite numbers, ids in range and unique, known enum values and frames, steps that the
 session can reach. What depends on the course of a session (is this the step in flight, is the
 answer as long as its ask) is the session's to check.
@@ -12,10 +12,35 @@ import re
 import numpy as np
 
 from common.collaboration.contribution import Answer, Ask
-from common.diffusion.signal import FusedSignal
-from common.diffusion.terms import FinishReason, SelfConditioning
 from common.errors import MAX_TEXT, InvalidFrameError
-from common.frames import (
+from common.pb import collaboration_pb2 as pb
+from common.processes.simplex.signal import FusedSignal
+from common.processes.simplex.terms import FinishReason, SelfConditioning
+from common.wire.checks import (
+    bounded,
+    choice,
+    floats_from_bytes,
+    ids_from_bytes,
+    ids_to_bytes,
+    integer,
+    pack_bits,
+    refuse,
+    sized,
+    unique_in_rows,
+    unpack_bits,
+)
+from common.wire.contribution import (
+    ContributionAssembler,
+    answer_from_proto,
+    answer_to_proto,
+    ask_from_proto,
+    ask_to_proto,
+    chunk_from_proto,
+    chunk_to_proto,
+    moment,
+    split_contribution,
+)
+from common.wire.frames import (
     MAX_FUSED_ENTRIES,
     MAX_INDEX,
     Cancel,
@@ -30,32 +55,7 @@ from common.frames import (
     ServerFrame,
     Step,
 )
-from common.pb import collaboration_pb2 as pb
-from common.wire_checks import (
-    bounded,
-    choice,
-    floats_from_bytes,
-    ids_from_bytes,
-    ids_to_bytes,
-    integer,
-    pack_bits,
-    refuse,
-    sized,
-    unique_in_rows,
-    unpack_bits,
-)
-from common.wire_contribution import (
-    ContributionAssembler,
-    answer_from_proto,
-    answer_to_proto,
-    ask_from_proto,
-    ask_to_proto,
-    chunk_from_proto,
-    chunk_to_proto,
-    moment,
-    split_contribution,
-)
-from common.wire_session import (
+from common.wire.session import (
     open_from_proto,
     open_to_proto,
     opened_from_proto,
@@ -67,7 +67,7 @@ from common.wire_session import (
     state_from_proto,
     state_to_proto,
 )
-from common.wire_terms import check_version
+from common.wire.terms import check_version
 
 __all__ = [
     "ContributionAssembler",

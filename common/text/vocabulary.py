@@ -15,7 +15,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from common.errors import BadModelError
-from common.reading import Printed, printed
+from common.text.detokenising import Printed, printed
 
 TOKENIZER_FILE = "tokenizer.json"
 TEMPLATE = "v1"

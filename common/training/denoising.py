@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from common.diffusion import conditioning
-from common.diffusion.model import SimplexDiffusionLM
-from common.diffusion.philox import Stream
-from common.diffusion.simplex import Bag, ModelInput, model_input
-from common.diffusion.terms import Reading, SelfConditioning
+from common.denoising.streams import Stream
+from common.models.simplex_lm import SimplexDiffusionLM
+from common.processes.simplex import conditioning
+from common.processes.simplex.state import Bag, ModelInput, model_input
+from common.processes.simplex.terms import Reading, SelfConditioning
 from common.training.examples import Batch
 
 

@@ -16,20 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.diffusion import conditioning
-from common.diffusion.halting import HaltRule, Standstill, counted, follow, halts
-from common.diffusion.philox import Stream
-from common.diffusion.projection import (
+from common.denoising.halting import HaltRule, Standstill, counted, follow, halts
+from common.denoising.sampling import (
     Candidates,
     best_candidates,
     deciders,
     greedy,
     project,
 )
-from common.diffusion.schedule import times_at
-from common.diffusion.signal import FusedSignal
-from common.diffusion.simplex import Bag, SimplexState
-from common.diffusion.terms import (
+from common.denoising.streams import Stream
+from common.processes.simplex import conditioning
+from common.processes.simplex.schedule import times_at
+from common.processes.simplex.signal import FusedSignal
+from common.processes.simplex.state import Bag, SimplexState
+from common.processes.simplex.terms import (
     MAX_HOT,
     FinishReason,
     Projection,

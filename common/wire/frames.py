@@ -1,7 +1,7 @@
 """The frames of the wire as plain data: what protobuf carries, without protobuf.
 
 Fields have the meaning, unit and range written in proto/goliath/v1/collaboration.proto. A frame
-that `common.wire` read from a peer has been checked; one made here is trusted.
+that `common.wire.conversions` read from a peer has been checked; one made here is trusted.
 """
 
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ import numpy as np
 
 from common.collaboration.contribution import Answer, Ask, Codec
 from common.collaboration.timing import Every
-from common.diffusion.signal import FusedSignal
-from common.diffusion.terms import FinishReason, Projection, SelfConditioning
+from common.processes.simplex.signal import FusedSignal
+from common.processes.simplex.terms import FinishReason, Projection, SelfConditioning
 
 PROTOCOL_VERSION = 1
 """Version of the wire contract that this software speaks."""

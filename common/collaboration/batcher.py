@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from torch import Tensor
 
-from common.diffusion.denoise import Predict
+from common.denoising.loop import Predict
 
 Predictor = Callable[[Sequence[Predict]], Tensor]
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.diffusion.denoise import Plan, drawn
-from common.diffusion.philox import Stream
-from common.diffusion.projection import followers, keyed, threshold
+from common.denoising.loop import Plan, drawn
+from common.denoising.sampling import followers, keyed, threshold
+from common.denoising.streams import Stream
 
 ROUNDING = 1e-6
 """Share by which a sum of masses may be off: the order of its terms is not the draw's."""

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
 from common.collaboration.contribution import Codec
-from common.diffusion.terms import SelfConditioning
 from common.errors import ProcessMismatchError, VocabularyMismatchError
-from common.frames import LateRule, NoiseKind, SessionSettings, SimplexProcess
+from common.processes.simplex.terms import SelfConditioning
+from common.wire.frames import LateRule, NoiseKind, SessionSettings, SimplexProcess
 
 if TYPE_CHECKING:
-    from common.diffusion.model import SimplexDiffusionConfig, SimplexDiffusionLM
+    from common.models.simplex_lm import SimplexDiffusionConfig, SimplexDiffusionLM
 
 DEFAULT_STEPS = 32
 DEFAULT_TEMPERATURE = 0.7

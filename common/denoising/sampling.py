@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.diffusion.philox import Purpose, Stream, uniform
-from common.diffusion.terms import Decider
+from common.denoising.streams import Purpose, Stream, uniform
+from common.processes.simplex.terms import Decider
 
 
 def greedy(scores: Tensor) -> Tensor:

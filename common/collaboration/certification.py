@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.collaboration.certify_draw import uncertain_draws
+from common.collaboration.certified_draw import uncertain_draws
 from common.collaboration.codec import largest, places_of
 from common.collaboration.contribution import Answer, Ask, Codec, Contribution
 from common.collaboration.fusion import Voice, audible, fuse, said_by
-from common.diffusion.denoise import Fused, Plan, allowed, draws_alone, reads_candidates
-from common.diffusion.projection import threshold
+from common.denoising.loop import Fused, Plan, allowed, draws_alone, reads_candidates
+from common.denoising.sampling import threshold
 from common.errors import InvalidFrameError
 
 

@@ -19,9 +19,9 @@ from transformers import initialization as init
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils.generic import ModelOutput
 
-from common.diffusion.schedule import PRIOR_CURVE, TimeWarp
-from common.diffusion.simplex import Bag, Evidence, ModelInput, NoiseForm, embed_bag
-from common.diffusion.terms import Reading, SelfConditioning
+from common.processes.simplex.schedule import PRIOR_CURVE, TimeWarp
+from common.processes.simplex.state import Bag, Evidence, ModelInput, NoiseForm, embed_bag
+from common.processes.simplex.terms import Reading, SelfConditioning
 
 TIME_FEATURES = 64
 
@@ -40,7 +40,7 @@ class SimplexDiffusionConfig(PretrainedConfig):
         local_width: positions that the convolution before the encoder sees, odd; 0 for none.
         self_conditioning: "own" or "estimate", what the model was trained with.
         block_length: positions generated together, in tokens.
-        template: version of the prompt template (see common/vocabulary.py).
+        template: version of the prompt template (see common/text/vocabulary.py).
         loss_curve: measured (t, denoising cross-entropy) pairs on validation text, ascending in t.
         fingerprint: SHA-256 of the vocabulary, hex.
     """

@@ -8,9 +8,8 @@ import numpy as np
 
 from common.collaboration.contribution import Answer, Ask, Codec, Contribution
 from common.errors import LimitExceededError, StepOutOfRangeError
-from common.frames import MAX_INDEX, ContributionChunk, Opened
 from common.pb import collaboration_pb2 as pb
-from common.wire_checks import (
+from common.wire.checks import (
     LOWEST_VALUE,
     bounded,
     choice,
@@ -24,6 +23,7 @@ from common.wire_checks import (
     small_integers,
     unique_in_rows,
 )
+from common.wire.frames import MAX_INDEX, ContributionChunk, Opened
 
 CODECS: dict[Codec, pb.Codec] = {Codec.DENSE: pb.CODEC_DENSE, Codec.TOPK: pb.CODEC_TOPK}
 

@@ -17,10 +17,10 @@ from common.errors import BadModelError, UsageError, VocabularyMismatchError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from common.diffusion.model import SimplexDiffusionLM
-    from common.vocabulary import Vocabulary
+    from common.models.simplex_lm import SimplexDiffusionLM
+    from common.text.vocabulary import Vocabulary
 
-BUNDLED = Path(__file__).parent / "bundled"
+BUNDLED = Path(__file__).parents[1] / "bundled"
 DEFAULT_GOLIATH = "goliath-mini"
 DEFAULT_DAVID = "david-recipes"
 WEIGHTS = "model.safetensors"
@@ -113,7 +113,7 @@ def load(
         VocabularyMismatchError: the folder's tokenizer is not the one that the model was
             trained with.
     """
-    from common.diffusion.model import SimplexDiffusionLM
+    from common.models.simplex_lm import SimplexDiffusionLM
 
     return load_as(SimplexDiffusionLM, name, device=device, dtype=dtype)
 
@@ -125,7 +125,7 @@ def load_as(
     import torch
     from transformers.utils import logging
 
-    from common.vocabulary import Vocabulary
+    from common.text.vocabulary import Vocabulary
 
     found = find(name)
     config_class: Any = kind.config_class
@@ -234,7 +234,7 @@ def is_ours() -> bool:
     import common
 
     spec = importlib.util.find_spec("goliath_server")
-    ours = Path(__file__).parent
+    ours = Path(__file__).parents[1]
     beside = (
         spec is not None
         and spec.origin is not None

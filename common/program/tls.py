@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from common.errors import UsageError
 
 if TYPE_CHECKING:
-    from common.transport import TlsFiles
+    from common.wire.channels import TlsFiles
 
 
 def tls_files(
@@ -19,7 +19,7 @@ def tls_files(
     Raises:
         UsageError: only some of them are given.
     """
-    from common.transport import TlsFiles
+    from common.wire.channels import TlsFiles
 
     given = {"--tls-cert": certificate, "--tls-key": key, authority_option: authority}
     missing = [name for name, path in given.items() if path is None]

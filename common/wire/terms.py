@@ -1,10 +1,13 @@
 """What a session is bound by (process, settings, limits) between dataclasses and protobuf."""
 
 from common.collaboration.timing import MAX_EVERY, MAX_LAG, Every
-from common.diffusion.halting import MAX_MARGIN, MAX_PATIENCE
-from common.diffusion.terms import LONGEST_NO_REPEAT, MAX_RAMP, Projection, SelfConditioning
+from common.denoising.halting import MAX_MARGIN, MAX_PATIENCE
 from common.errors import ProcessMismatchError, ProtocolMismatchError
-from common.frames import (
+from common.pb import collaboration_pb2 as pb
+from common.processes.simplex.terms import LONGEST_NO_REPEAT, MAX_RAMP, Projection, SelfConditioning
+from common.wire.checks import choice, integer, number, plain_name, refuse, within_limit
+from common.wire.contribution import CODECS
+from common.wire.frames import (
     MAX_INDEX,
     PROTOCOL_VERSION,
     LateRule,
@@ -13,9 +16,6 @@ from common.frames import (
     SessionSettings,
     SimplexProcess,
 )
-from common.pb import collaboration_pb2 as pb
-from common.wire_checks import choice, integer, number, plain_name, refuse, within_limit
-from common.wire_contribution import CODECS
 
 _LATE_RULES: dict[LateRule, pb.LateRule] = {
     LateRule.WAIT: pb.LATE_RULE_WAIT,

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from common.console import clean_line, print_json, print_text
 from common.errors import CollaborationError, ExitCode, SessionCancelledError, UsageError, spec_of
+from common.program.console import clean_line, print_json, print_text
 
 _Found = TypeVar("_Found")
 
@@ -48,7 +48,7 @@ def package_is_ours() -> str:
         UsageError: another project's package of that name is imported instead.
     """
     import common
-    from common.models import is_ours
+    from common.models.registry import is_ours
 
     place = ", ".join(common.__path__)
     if not is_ours():

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.diffusion.philox import Purpose, Stream, uniform
-from common.diffusion.schedule import alpha_bar
-from common.diffusion.terms import Reading
+from common.denoising.streams import Purpose, Stream, uniform
+from common.processes.simplex.schedule import alpha_bar
+from common.processes.simplex.terms import Reading
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,22 +2,9 @@
 
 import numpy as np
 
-from common.diffusion.terms import MAX_HOT, Projection
-from common.frames import (
-    FINGERPRINT_BYTES,
-    MAX_VOCABULARY,
-    Checkpoint,
-    Limits,
-    Open,
-    Opened,
-    Outcome,
-    Participation,
-    Role,
-    ServerInfo,
-    SessionSettings,
-)
 from common.pb import collaboration_pb2 as pb
-from common.wire_checks import (
+from common.processes.simplex.terms import MAX_HOT, Projection
+from common.wire.checks import (
     MAX_NAMES,
     choice,
     ids_from_bytes,
@@ -34,7 +21,20 @@ from common.wire_checks import (
     unique_in_rows,
     within_limit,
 )
-from common.wire_terms import (
+from common.wire.frames import (
+    FINGERPRINT_BYTES,
+    MAX_VOCABULARY,
+    Checkpoint,
+    Limits,
+    Open,
+    Opened,
+    Outcome,
+    Participation,
+    Role,
+    ServerInfo,
+    SessionSettings,
+)
+from common.wire.terms import (
     CEILING,
     check_limits,
     check_version,

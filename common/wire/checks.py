@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from common.errors import InvalidFrameError, LimitExceededError
-from common.frames import MAX_VOCABULARY
+from common.wire.frames import MAX_VOCABULARY
 
 LOWEST_VALUE = -30000.0
 """Logit values are clamped to this from below: fp16 holds it, and it stays finite in every sum."""

@@ -1,7 +1,7 @@
 """The list of models, as both programs print it."""
 
-from common.console import note, print_json, print_text
-from common.models import listed, user_folder
+from common.models.registry import listed, user_folder
+from common.program.console import note, print_json, print_text
 
 
 def print_models(*, as_json: bool) -> None:

@@ -1,0 +1,1 @@
+"""Model families: anything that turns views of a draft into logits."""

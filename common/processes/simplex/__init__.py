@@ -1,0 +1,1 @@
+"""Simplex diffusion: tokens are points of a simplex, corrupted by Gaussian noise."""

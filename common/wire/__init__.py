@@ -1,0 +1,1 @@
+"""The wire: frames, their checks and conversions; the only room with protobuf."""
