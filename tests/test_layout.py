@@ -221,7 +221,7 @@ def test_common_is_ours_from_any_folder(tmp_path):
         "print(models.is_ours(), wire.__file__)",
         cwd=tmp_path,
     )
-    assert done.stdout.split() == ["True", str(ROOT / "common/wire.py")], done.stderr
+    assert done.stdout.split() == ["True", str(ROOT / "common/errors.py")], done.stderr
 
 
 @pytest.mark.parametrize("module", PROGRAMS.values())

@@ -27,22 +27,22 @@ from common.errors import (
 from common.pb import collaboration_pb2 as pb
 from common.processes.simplex.signal import FusedSignal
 from common.processes.simplex.terms import FinishReason, Projection, SelfConditioning
+from common.wire import checks as wire_checks
+from common.wire import contribution as wire_contribution
 from common.wire import conversions as wire
+from common.wire import frames
+from common.wire import session as wire_session
+from common.wire import terms as wire_terms
 from common.wire.conversions import (
     ContributionAssembler,
     client_frame_from_proto,
     client_frame_to_proto,
-    frames,
     server_frame_from_proto,
     server_frame_to_proto,
     server_info_from_proto,
     server_info_to_proto,
     split_contribution,
 )
-from common.wire.conversions import checks as wire_checks
-from common.wire.conversions import contribution as wire_contribution
-from common.wire.conversions import session as wire_session
-from common.wire.conversions import terms as wire_terms
 from common.wire.frames import (
     Answer,
     Ask,
