@@ -217,8 +217,8 @@ def run_python(code, cwd=ROOT):
 
 def test_common_is_ours_from_any_folder(tmp_path):
     done = run_python(
-        "import common, goliath_server, david_client; from common import models, wire;"
-        "print(models.is_ours(), wire.__file__)",
+        "import goliath_server, david_client; from common import errors;"
+        "from common.models import registry; print(registry.is_ours(), errors.__file__)",
         cwd=tmp_path,
     )
     assert done.stdout.split() == ["True", str(ROOT / "common/errors.py")], done.stderr
