@@ -13,7 +13,8 @@ from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.timing import timing_of
 from common.guidance.choice import GuideChoice
 from common.models.simplex_lm import SimplexDiffusionLM
-from common.processes.simplex.terms import FinishReason, draw_of
+from common.denoising.plan import FinishReason
+from common.processes.simplex.terms import draw_of
 from common.text.vocabulary import Vocabulary
 from common.wire.frames import Limits, SessionSettings
 

@@ -5,7 +5,7 @@ import numpy as np
 from common.collaboration.contribution import Ask
 from common.collaboration.timing import timing_of
 from common.errors import InvalidFrameError, ModelMismatchError, StepOutOfRangeError
-from common.processes.simplex.terms import FinishReason
+from common.denoising.plan import FinishReason
 from common.text.vocabulary import Vocabulary
 from common.wire.frames import Completed, Open, Opened, Step
 

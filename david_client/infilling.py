@@ -7,7 +7,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from common.collaboration.certification import Tally
-from common.processes.simplex.terms import FinishReason
+from common.denoising.plan import FinishReason
 from common.text.vocabulary import Vocabulary
 from common.wire.frames import SessionSettings
 from david_client.asking import Question, Reply

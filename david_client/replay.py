@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from common.errors import BadDataError, BadFileError
-from common.processes.simplex.terms import Decider
+from common.denoising.plan import Decider
 from common.program.console import clean_line
 from david_client.view.sketch import Sketch, Word
 

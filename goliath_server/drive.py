@@ -12,7 +12,7 @@ from common.collaboration.contribution import Answer
 from common.collaboration.fusion import Voice
 from common.denoising.loop import Collect, Fused, Predict, Requests, Result, denoise
 from common.errors import ContributionFailedError, SessionCancelledError
-from common.processes.simplex.terms import FinishReason
+from common.denoising.plan import FinishReason
 from common.wire.frames import (
     Cancel,
     ClientFrame,

@@ -25,7 +25,7 @@ from common.denoising.loop import Plan, Predict, Result
 from common.errors import InvalidFrameError, MissingFeatureError, StepOutOfRangeError
 from common.guidance.choice import GuideChoice
 from common.models.simplex_lm import SimplexDiffusionConfig
-from common.processes.simplex.terms import FinishReason
+from common.denoising.plan import FinishReason
 from common.text.vocabulary import Vocabulary
 from common.wire.conversions import ContributionAssembler
 from common.wire.frames import (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from common.collaboration.certified_draw import uncertain_draws
 from common.denoising.sampling import project
-from common.denoising.streams import Stream
+from common.denoising.streams import Words
 from tests.loops import plan
 
 SCORE = st.integers(-12, 0).map(lambda n: n / 4)  # ties are frequent
@@ -39,7 +39,7 @@ def outcomes(bounds, exact, agreed):
     rows = len(ways)
     drafts = project(
         torch.stack(ways),
-        Stream([agreed.seed] * rows, [1] * rows, [0] * rows, torch.device("cpu")),
+        Words([agreed.seed] * rows, [1] * rows, [0] * rows, torch.device("cpu")),
         temperature=agreed.draw,
         min_p=agreed.min_p,
         top_p=agreed.top_p,

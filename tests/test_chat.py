@@ -23,7 +23,7 @@ from common.errors import (
     UnreachableError,
     UsageError,
 )
-from common.processes.simplex.terms import FinishReason
+from common.denoising.plan import FinishReason
 from common.program.interrupt import run_interruptible
 from david_client.chat.answers import Answers
 from david_client.chat.conversation import Conversation

@@ -33,7 +33,7 @@ from common.errors import (
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.processes.simplex.state import SimplexState
-from common.processes.simplex.terms import FinishReason
+from common.denoising.plan import FinishReason
 from common.wire.channels import open_server
 from common.wire.conversions import (
     client_frame_from_proto,

@@ -11,7 +11,8 @@ from common.collaboration.timing import Every, Timing
 from common.denoising.loop import Predict
 from common.errors import BadDataError, InvalidFrameError, UsageError
 from common.processes.simplex.state import SimplexState
-from common.processes.simplex.terms import Decider, SelfConditioning
+from common.denoising.plan import Decider
+from common.processes.simplex.terms import SelfConditioning
 from tests.loops import BLOCK, NONE, PROMPT, SIZE, SOUP, STEPS, VOCABULARY, plan, shares, votes
 from tests.tiny import tiny_model
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from common.collaboration.local import run_local
 from common.denoising.loop import Collect, Fused, Predict
 from common.processes.simplex import conditioning
-from common.processes.simplex.terms import Decider, FinishReason, Projection, SelfConditioning
+from common.denoising.plan import Decider, FinishReason
+from common.processes.simplex.terms import Projection, SelfConditioning
 from tests.loops import (
     BLOCK,
     END,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.denoising.streams import Stream
+from common.denoising.streams import Words
 from common.errors import BadDataError
 from common.evaluation.pair import Pair, Question, _difference, _parts, evaluate_pair
 from common.evaluation.questions import read_questions
@@ -156,7 +156,7 @@ def test_the_second_pass_sees_the_first(vocabulary):
     model = tiny_model(vocabulary, seed=1)
     pair = Pair(model, model, vocabulary)
     part = _parts(pair, [Question("soup?", "", "add salt.")])[0]
-    stream = Stream([1], [0], [0], torch.device("cpu"))
+    stream = Words([1], [0], [0], torch.device("cpu"))
     t = torch.tensor([0.3], dtype=torch.float64)
     with torch.inference_mode():
         before = two_passes(model, part.goliath, stream, t)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.distributions import Normal
 
 from common.denoising.loop import Predict
-from common.denoising.streams import Stream
+from common.denoising.streams import Words
 from common.models.predict import predict
 from common.processes.simplex import conditioning
 from common.processes.simplex.schedule import alpha_bar
@@ -122,7 +122,7 @@ def test_the_posterior_is_calibrated(t, m):
 def test_the_bag_is_the_posterior(t, seed, hot):
     estimate = torch.stack([torch.randperm(V)[:hot] for _ in range(6)]).view(2, 3, hot)
     evidence = model_input(
-        Stream([seed, seed + 1], [0, 0], [1, 1], CPU),
+        Words([seed, seed + 1], [0, 0], [1, 1], CPU),
         estimate,
         times(t, 1.0),
         form=NoiseForm("extremes", 24, 0),

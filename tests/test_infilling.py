@@ -18,7 +18,7 @@ from common.denoising.loop import Predict
 from common.errors import BadDataError, LimitExceededError
 from common.models.predict import predict
 from common.processes.simplex.state import SimplexState
-from common.processes.simplex.terms import FinishReason
+from common.denoising.plan import FinishReason
 from common.wire.frames import Limits
 from david_client.asking import Question, Reply
 from david_client.gaps import Gap, Gapped, check_beginning, join_gaps, split_gaps

@@ -21,7 +21,8 @@ from common.errors import ContributionFailedError, StepOutOfRangeError, UsageErr
 from common.evaluation import pair as evaluation
 from common.evaluation.generation import generate, question_seed
 from common.models.predict import predict
-from common.processes.simplex.terms import FinishReason, SelfConditioning
+from common.denoising.plan import FinishReason
+from common.processes.simplex.terms import SelfConditioning
 from common.wire.conversions import split_contribution
 from common.wire.frames import Completed, Finish, LateRule, Limits, Outcome, Step
 from david_client.asking import Question

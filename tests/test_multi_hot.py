@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from common.denoising.loop import Fused
-from common.processes.simplex.terms import Decider, Projection
+from common.denoising.plan import Decider
+from common.processes.simplex.terms import Projection
 from tests.loops import (
     BLOCK,
     SIZE,

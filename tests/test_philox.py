@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.denoising.streams import MASK32, Purpose, Stream, philox4x32, philox4x32_numpy, uniform
+from common.denoising.streams import MASK32, Purpose, Words, philox4x32, philox4x32_numpy, uniform
 
 CPU = torch.device("cpu")
 WORD = st.integers(0, MASK32)
@@ -59,7 +59,7 @@ def test_torch_equals_numpy(counter, key):
 def test_published_vector_through_the_stream():
     # A counter is (draw group, position, block and step, purpose): place one there by hand.
     seed = (0x299F31D0 << 32) | 0xA4093822
-    stream = Stream([seed], [5], [7], CPU)
+    stream = Words([seed], [5], [7], CPU)
     counter = np.array([2, 3, (5 << 16) | 7, int(Purpose.GUMBEL)], np.uint32)
     expected = philox4x32_numpy(counter, np.array([0xA4093822, 0x299F31D0], np.uint32))
     words = stream.words(Purpose.GUMBEL, 4, 12)
@@ -74,20 +74,20 @@ def test_published_vector_through_the_stream():
 )
 @settings(max_examples=30)
 def test_one_word_equals_the_same_word_of_all(seed, block, step, purpose):
-    stream = Stream([1, seed], [0, block], [3, step], CPU)
+    stream = Words([1, seed], [0, block], [3, step], CPU)
     words = stream.words(purpose, 3, 11)
     rows, positions, draws = words.new_ones(words.shape).nonzero(as_tuple=True)
     assert torch.equal(stream.words_at(purpose, rows, positions, draws), words.flatten())
 
 
 def test_fewer_draws_are_a_prefix_of_more():
-    stream = Stream([9], [0], [0], CPU)
+    stream = Words([9], [0], [0], CPU)
     words = stream.words(Purpose.NOISE_IDS, 4, 13)
     assert torch.equal(stream.words(Purpose.NOISE_IDS, 2, 5), words[:, :2, :5])
 
 
 def test_no_draws_are_an_empty_tensor():
-    assert Stream([9], [0], [0], CPU).words(Purpose.HOT_NORMALS, 4, 0).shape == (1, 4, 0)
+    assert Words([9], [0], [0], CPU).words(Purpose.HOT_NORMALS, 4, 0).shape == (1, 4, 0)
 
 
 def test_purposes_are_unique_and_frozen():
@@ -107,7 +107,7 @@ def test_purposes_are_unique_and_frozen():
 def test_no_two_uses_share_bits():
     seeds, blocks, steps = [0, 1, 2**32, 2**63], [0, 1, 255], [0, 1, 255]
     rows = list(itertools.product(seeds, blocks, steps))
-    stream = Stream([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], CPU)
+    stream = Words([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], CPU)
     # Two words make 64 bits: a chance collision among these few thousand is one in 10**12.
     pairs = torch.cat([stream.words(p, 8, 4).view(-1, 2) for p in Purpose])
     joined = {(a << 32) | b for a, b in pairs.tolist()}
@@ -115,8 +115,8 @@ def test_no_two_uses_share_bits():
 
 
 def test_block_and_step_do_not_run_into_each_other():
-    a = Stream([5], [1], [0], CPU).words(Purpose.GUMBEL, 1, 4)
-    b = Stream([5], [0], [2**16 - 1], CPU).words(Purpose.GUMBEL, 1, 4)
+    a = Words([5], [1], [0], CPU).words(Purpose.GUMBEL, 1, 4)
+    b = Words([5], [0], [2**16 - 1], CPU).words(Purpose.GUMBEL, 1, 4)
     assert not torch.equal(a, b)
 
 
@@ -130,7 +130,7 @@ def test_uniform_is_never_nought_or_one():
 
 
 def test_uniform_mean_and_variance():
-    u = uniform(Stream([3], [0], [0], CPU).words(Purpose.DENSE_NORMALS, 20, 1000))
+    u = uniform(Words([3], [0], [0], CPU).words(Purpose.DENSE_NORMALS, 20, 1000))
     assert abs(u.mean().item() - 0.5) < 0.01
     assert abs(u.var().item() - 1 / 12) < 0.003
 
@@ -138,5 +138,5 @@ def test_uniform_mean_and_variance():
 def test_the_global_generator_is_not_touched():
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    Stream([3], [0], [0], CPU).words(Purpose.GUMBEL, 2, 2)
+    Words([3], [0], [0], CPU).words(Purpose.GUMBEL, 2, 2)
     assert torch.equal(torch.get_rng_state(), before)

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.denoising.sampling import best_candidates, deciders, greedy, project
-from common.denoising.streams import Stream
-from common.processes.simplex.terms import Decider
+from common.denoising.streams import Words
+from common.denoising.plan import Decider
 
 CPU = torch.device("cpu")
 
 
-def stream(rows: int = 1, *, seed: int = 1, step: int = 0) -> Stream:
-    return Stream([seed + i for i in range(rows)], [0] * rows, [step] * rows, CPU)
+def stream(rows: int = 1, *, seed: int = 1, step: int = 0) -> Words:
+    return Words([seed + i for i in range(rows)], [0] * rows, [step] * rows, CPU)
 
 
 def random_scores(*shape: int, seed: int = 0, scale: float = 2.0) -> torch.Tensor:

@@ -11,7 +11,7 @@ from common.collaboration.contribution import Codec
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.local import LocalDavid, run_local
 from common.denoising.loop import Plan, Predict
-from common.denoising.streams import Purpose, Stream, uniform
+from common.denoising.streams import Purpose, Words, uniform
 from common.models import registry
 from common.models.predict import predict
 from common.processes.simplex import conditioning
@@ -50,7 +50,7 @@ def members(request):
 
 
 def words(purpose: Purpose, block: int, step: int) -> torch.Tensor:
-    stream = Stream([SEED], [block], [step], CPU)
+    stream = Words([SEED], [block], [step], CPU)
     return uniform(stream.words(purpose, BLOCK, VOCABULARY.size))[0]
 
 

@@ -30,7 +30,8 @@ from common.errors import (
     VocabularyMismatchError,
 )
 from common.pb import collaboration_pb2 as pb
-from common.processes.simplex.terms import FinishReason, Projection, SelfConditioning
+from common.denoising.plan import FinishReason
+from common.processes.simplex.terms import Projection, SelfConditioning
 from common.wire.channels import TlsFiles, open_channel
 from common.wire.conversions import client_frame_to_proto
 from common.wire.frames import (

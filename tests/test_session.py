@@ -19,7 +19,8 @@ from common.errors import (
     VocabularyMismatchError,
 )
 from common.models.predict import predict
-from common.processes.simplex.terms import FinishReason, Projection, SelfConditioning
+from common.denoising.plan import FinishReason
+from common.processes.simplex.terms import Projection, SelfConditioning
 from common.wire.conversions import split_contribution
 from common.wire.frames import Checkpoint, Limits, Outcome, Role
 from goliath_server.server import host_of

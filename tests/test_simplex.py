@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.denoising.streams import Purpose, Stream, uniform
+from common.denoising.streams import Purpose, Words, uniform
 from common.processes.simplex.state import (
     Bag,
     NoiseForm,
@@ -24,8 +24,8 @@ K = 5.0
 EXTREMES = NoiseForm("extremes", 16, 8)
 
 
-def stream(rows: int, seed: int = 1) -> Stream:
-    return Stream([seed + i for i in range(rows)], [0] * rows, [1] * rows, CPU)
+def stream(rows: int, seed: int = 1) -> Words:
+    return Words([seed + i for i in range(rows)], [0] * rows, [1] * rows, CPU)
 
 
 def times(*values: float) -> torch.Tensor:
@@ -77,7 +77,7 @@ def test_a_bag_sums_to_one(hot, t, seed, k):
     estimate = random_estimate(2, 3, hot, 500) if hot else torch.empty(2, 3, 0, dtype=torch.int64)
     t_rows = times(t, 1.0)
     bag = model_input(
-        Stream([seed, seed + 1], [0, 0], [1, 1], CPU),
+        Words([seed, seed + 1], [0, 0], [1, 1], CPU),
         estimate,
         t_rows,
         form=EXTREMES,
@@ -148,7 +148,7 @@ def test_noise_and_tail_ids_are_uniform(offset):
 
 def test_order_statistics_match_sorted_normals():
     n, m, rows = 2000, 16, 3000
-    u = uniform(Stream([5], [0], [0], CPU).words(Purpose.ORDER_STATISTICS, rows, m))[0]
+    u = uniform(Words([5], [0], [0], CPU).words(Purpose.ORDER_STATISTICS, rows, m))[0]
     drawn = largest_normals(u, torch.full((rows,), n)).numpy()
     rng = np.random.default_rng(0)
     brute = np.concatenate(
@@ -289,7 +289,7 @@ def test_the_state_at_step_nought_is_pure_noise():
         [state], form=NoiseForm("dense"), simplex_value=K, vocabulary_size=50, device=CPU
     )
     normals = torch.special.ndtri(
-        uniform(Stream([7], [0], [0], CPU).words(Purpose.DENSE_NORMALS, 4, 50))
+        uniform(Words([7], [0], [0], CPU).words(Purpose.DENSE_NORMALS, 4, 50))
     )
     torch.testing.assert_close(p, (K * normals).softmax(-1).float(), atol=1e-6, rtol=1e-5)
 

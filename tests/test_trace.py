@@ -20,7 +20,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from common.errors import BadDataError, BadFileError, ExitCode, LimitExceededError
-from common.processes.simplex.terms import Decider
+from common.denoising.plan import Decider
 from david_client.asking import David, Draft, Question, Reply
 from david_client.embedded import ask_embedded
 from david_client.replay import MAX_LINE_BYTES, Scene, StepLine, read_trace

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from common.processes.simplex.terms import Decider, FinishReason
+from common.denoising.plan import Decider, FinishReason
 from david_client.asking import Draft, Reply
 from david_client.embedded import ask_embedded
 from david_client.view import View

@@ -25,8 +25,9 @@ from common.errors import (
     StepOutOfRangeError,
 )
 from common.pb import collaboration_pb2 as pb
-from common.processes.simplex.signal import FusedSignal
-from common.processes.simplex.terms import FinishReason, Projection, SelfConditioning
+from common.processes.simplex.state import FusedSignal
+from common.denoising.plan import FinishReason
+from common.processes.simplex.terms import Projection, SelfConditioning
 from common.wire import checks as wire_checks
 from common.wire import contribution as wire_contribution
 from common.wire import conversions as wire

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from common.denoising.loop import Plan, drawn
 from common.denoising.sampling import followers, keyed, threshold
-from common.denoising.streams import Stream
+from common.denoising.streams import Words
 
 ROUNDING = 1e-6
 """Share by which a sum of masses may be off: the order of its terms is not the draw's."""
@@ -84,7 +84,7 @@ def _places(
     rows, ids = inside.nonzero(as_tuple=True)
     logits, keys = keyed(
         scores[rows, ids],
-        Stream([plan.seed], [block], [step], scores.device),
+        Words([plan.seed], [block], [step], scores.device),
         torch.zeros_like(rows),
         where[rows],
         ids,

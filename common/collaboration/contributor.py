@@ -17,8 +17,7 @@ from common.errors import BadDataError, InvalidFrameError, UsageError
 from common.models.predict import predict
 from common.models.simplex_lm import SimplexDiffusionLM
 from common.processes.simplex import conditioning
-from common.processes.simplex.signal import FusedSignal
-from common.processes.simplex.state import Bag, SimplexState
+from common.processes.simplex.state import Bag, FusedSignal, SimplexState
 from common.processes.simplex.terms import SelfConditioning
 from common.text.vocabulary import Vocabulary
 

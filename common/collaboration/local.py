@@ -16,8 +16,7 @@ from common.collaboration.timing import Timing
 from common.denoising.loop import Fused, Plan, Predict, Result, denoise
 from common.models.predict import predict
 from common.models.simplex_lm import SimplexDiffusionLM
-from common.processes.simplex.signal import FusedSignal
-from common.processes.simplex.state import SimplexState
+from common.processes.simplex.state import FusedSignal, SimplexState
 
 
 class Contributes(Protocol):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.denoising.streams import Purpose, Stream, uniform
-from common.processes.simplex.terms import Decider
+from common.denoising.plan import Decider
+from common.denoising.streams import Purpose, Words, uniform
 
 
 def greedy(scores: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ def _nucleus(logits: Tensor, place: Tensor, places: int, share: float) -> Tensor
 
 def project(
     scores: Tensor,
-    stream: Stream,
+    stream: Words,
     *,
     temperature: float,
     min_p: float,
@@ -190,9 +190,36 @@ def project(
     return torch.tensor(drafts, device=scores.device)
 
 
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How candidates become tokens; the arguments of `project`."""
+
+    temperature: float
+    min_p: float = 1.0
+    top_p: float = 1.0
+    no_repeat: int = 0
+    end: int = -1
+
+    def tokens(self, scores: Tensor, words: Words) -> Tensor:
+        """The tokens of scores (batch, positions, V) fp32: (batch, positions) int64."""
+        return project(
+            scores,
+            words,
+            temperature=self.temperature,
+            min_p=self.min_p,
+            top_p=self.top_p,
+            no_repeat=self.no_repeat,
+            end=self.end,
+        )
+
+    def least(self, best: Tensor) -> Tensor:
+        """The least score of a candidate, where the best one has these."""
+        return threshold(best, temperature=self.temperature, min_p=self.min_p)
+
+
 def keyed(
     values: Tensor,
-    stream: Stream,
+    stream: Words,
     rows: Tensor,
     positions: Tensor,
     ids: Tensor,

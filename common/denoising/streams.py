@@ -6,7 +6,9 @@ bits with another: the fourth counter word is a `Purpose`. Source: Salmon et al.
 Numbers: As Easy as 1, 2, 3", SC 2011.
 """
 
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ MASK32 = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+CPU = torch.device("cpu")
 
 
 class Purpose(IntEnum):
@@ -67,7 +70,30 @@ def philox4x32_numpy(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
     return np.stack((c0, c1, c2, c3), axis=-1).astype(np.uint32)
 
 
-class Stream:
+class Stream(Protocol):
+    """The draws of a session, by what they are for.
+
+    Each draw is named by its purpose and its moment, (block, step), and has a shape (positions,
+    draws). A counter-based stream gives the same name the same numbers; a recorded one, or one
+    that a generator draws, gives them in the order in which they are asked for.
+    """
+
+    def uniform(self, purpose: Purpose, at: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+        """float64 in (0, 1)."""
+
+    def normal(self, purpose: Purpose, at: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+        """Standard normals."""
+
+    def exponential(self, purpose: Purpose, at: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+        """Exponentials of mean 1, float64."""
+
+    def integers(
+        self, purpose: Purpose, at: tuple[int, int], shape: tuple[int, int], *, high: int
+    ) -> Tensor:
+        """int64 from 0 to high - 1."""
+
+
+class Words:
     """The random words of a batch of states: row b belongs to (seed[b], block[b], step[b])."""
 
     def __init__(self, seeds: list[int], blocks: list[int], steps: list[int], device: torch.device):
@@ -106,3 +132,34 @@ class Stream:
 def uniform(words: Tensor) -> Tensor:
     """Words to float64 in (0, 1), never 0 or 1: (word + 1/2) / 2**32."""
     return (words.to(torch.float64) + 0.5) / 4294967296.0
+
+
+@dataclass(frozen=True, slots=True)
+class Philox:
+    """The default `Stream`: every number follows from the seed and its name."""
+
+    seed: int
+    """uint64."""
+
+    def words(self, at: tuple[int, int], device: torch.device = CPU) -> Words:
+        """The words of a moment, a batch of one row."""
+        return Words([self.seed], [at[0]], [at[1]], device)
+
+    def uniform(self, purpose: Purpose, at: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+        """float64 in (0, 1)."""
+        return uniform(self.words(at).words(purpose, *shape))[0]
+
+    def normal(self, purpose: Purpose, at: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+        """Standard normals, float64."""
+        normals: Tensor = torch.special.ndtri(self.uniform(purpose, at, shape))
+        return normals
+
+    def exponential(self, purpose: Purpose, at: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+        """Exponentials of mean 1, float64."""
+        return -self.uniform(purpose, at, shape).log()
+
+    def integers(
+        self, purpose: Purpose, at: tuple[int, int], shape: tuple[int, int], *, high: int
+    ) -> Tensor:
+        """int64 from 0 to high - 1."""
+        return (self.words(at).words(purpose, *shape)[0] * high) >> 32

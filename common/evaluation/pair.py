@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.denoising.streams import Stream
+from common.denoising.streams import Words
 from common.models.simplex_lm import SimplexDiffusionLM
 from common.processes.simplex import conditioning
 from common.processes.simplex.state import Bag
@@ -102,10 +102,10 @@ class Pair:
             yield both(condition, part.goliath.scored)
 
 
-def _noise(part: _Part, time: float) -> tuple[Stream, Tensor]:
+def _noise(part: _Part, time: float) -> tuple[Words, Tensor]:
     rows = len(part.goliath.target)
     seeds = [part.seed + i for i in range(rows)]
-    stream = Stream(seeds, [0] * rows, [0] * rows, part.goliath.target.device)
+    stream = Words(seeds, [0] * rows, [0] * rows, part.goliath.target.device)
     return stream, torch.full((rows,), time, dtype=torch.float64)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from common.denoising.streams import Stream
+from common.denoising.streams import Words
 from common.models.simplex_lm import SimplexDiffusionLM
 from common.processes.simplex import conditioning
 from common.processes.simplex.state import model_input
@@ -92,7 +92,7 @@ def context_loss(model: SimplexDiffusionLM, batches: Sequence[Batch], *, seed: i
         rows, block = batch.target.shape
         hidden = torch.rand(rows, block, generator=generator) < HIDDEN
         t = torch.where(hidden, HIDDEN_T, READABLE_T).double()
-        stream = Stream(
+        stream = Words(
             [seed + 1000 * number + row for row in range(rows)],
             [0] * rows,
             [0] * rows,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from common.denoising.streams import Stream
+from common.denoising.streams import Words
 from common.models.simplex_lm import SimplexDiffusionLM
 from common.processes.simplex import conditioning
 from common.processes.simplex.state import Bag, ModelInput, model_input
@@ -15,7 +15,7 @@ from common.processes.simplex.terms import Reading, SelfConditioning
 from common.training.examples import Batch
 
 
-def noisy(model: SimplexDiffusionLM, batch: Batch, stream: Stream, t: Tensor) -> ModelInput:
+def noisy(model: SimplexDiffusionLM, batch: Batch, stream: Words, t: Tensor) -> ModelInput:
     """The state of the batch's true text at the times, as the model reads it.
 
     Args:
@@ -69,7 +69,7 @@ def predict(
     return logits
 
 
-def two_passes(model: SimplexDiffusionLM, batch: Batch, stream: Stream, t: Tensor) -> Tensor:
+def two_passes(model: SimplexDiffusionLM, batch: Batch, stream: Words, t: Tensor) -> Tensor:
     """Logits (scored, V) fp32 at the scored positions, with one extra pass from "none" for self-
     conditioning; for the arguments see `noisy`.
     """
@@ -96,7 +96,7 @@ def loss_curve(
         total, count = 0.0, 0
         for number, batch in enumerate(batches):
             rows = len(batch.target)
-            stream = Stream(
+            stream = Words(
                 [seed + number * 1000 + i for i in range(rows)],
                 [0] * rows,
                 [0] * rows,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from common.denoising.streams import Stream
+from common.denoising.streams import Words
 from common.errors import BadDataError
 from common.models.simplex_lm import SimplexDiffusionLM
 from common.processes.simplex import conditioning
@@ -333,7 +333,7 @@ class Trainer:
         learns.
         """
         rows = len(seeds)
-        stream = Stream(seeds, [0] * rows, [step] * rows, batch.target.device)
+        stream = Words(seeds, [0] * rows, [step] * rows, batch.target.device)
         simplex = noisy(model, batch, stream, t)
         with torch.set_grad_enabled(torch.is_grad_enabled() and model is self.model):
             return predict(model, batch, simplex, t, condition, positions)

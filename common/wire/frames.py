@@ -11,8 +11,9 @@ import numpy as np
 
 from common.collaboration.contribution import Answer, Ask, Codec
 from common.collaboration.timing import Every
-from common.processes.simplex.signal import FusedSignal
-from common.processes.simplex.terms import FinishReason, Projection, SelfConditioning
+from common.denoising.plan import FinishReason
+from common.processes.simplex.state import FusedSignal
+from common.processes.simplex.terms import Projection, SelfConditioning
 
 PROTOCOL_VERSION = 1
 """Version of the wire contract that this software speaks."""

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from common.errors import CollaborationError, DrainingError, SessionCancelledError
-from common.processes.simplex.terms import FinishReason
+from common.denoising.plan import FinishReason
 from common.program.interrupt import interruptible
 from david_client.chat.answers import Answers
 from david_client.chat.conversation import Conversation

@@ -162,7 +162,7 @@ def _tell(reply: "Reply | Filled", view: "View", *, as_json: bool) -> None:
         DrainingError: the answer is unfinished, since the server is shutting down.
     """
     from common.errors import DrainingError
-    from common.processes.simplex.terms import FinishReason
+    from common.denoising.plan import FinishReason
     from common.program.console import note, print_json, print_parts
     from david_client.infilling import Filled
 

@@ -88,7 +88,7 @@ def _check_finished(reply: "Reply") -> None:
         DrainingError: it is so, and the answer is unfinished.
     """
     from common.errors import DrainingError
-    from common.processes.simplex.terms import FinishReason
+    from common.denoising.plan import FinishReason
 
     if reply.finish_reason is FinishReason.DRAINING:
         raise DrainingError(

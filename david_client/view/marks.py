@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from common.processes.simplex.terms import Decider
+from common.denoising.plan import Decider
 from common.program.console import clean_line
 from david_client.view.sketch import Sketch, Word
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from common.processes.simplex.terms import Decider
+from common.denoising.plan import Decider
 
 if TYPE_CHECKING:
     from common.text.detokenising import Printed

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from common.denoising.sampling import Candidates
-from common.processes.simplex.signal import FusedSignal
-from common.processes.simplex.state import Bag
+from common.processes.simplex.state import Bag, FusedSignal
 
 TOP = 32
 

@@ -13,9 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.denoising.streams import Purpose, Stream, uniform
+from common.denoising.halting import Standstill
+from common.denoising.process import NOTHING, Draft
+from common.denoising.streams import Purpose, Words, uniform
 from common.processes.simplex.schedule import alpha_bar
 from common.processes.simplex.terms import Reading
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FusedSignal:
+    """The top of the fused distribution of the step before, as it is sent."""
+
+    ids: np.ndarray
+    """(block_length, entries) int64 token ids, unique in a row."""
+    probabilities: np.ndarray
+    """(block_length, entries) float16; what is missing to 1 lies on all other ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,22 @@ class SimplexState:
     """
     times: np.ndarray | None = None
     """(positions,) float64 times of the positions, with a ramp; None: t for all."""
+    signal: FusedSignal | None = None
+    """What all models condition on as well, with the self-conditioning fused; else None."""
+    still: Standstill | None = None
+    """How long the answer has stood still, where a block may halt; does not travel."""
+
+    @property
+    def positions(self) -> int:
+        """Positions of the block."""
+        return len(self.estimate)
+
+    @property
+    def draft(self) -> Draft:
+        """The best id of each position: a guess, of which nothing is known but that it is one."""
+        size = self.positions
+        ids = self.estimate[:, 0] if self.estimate.shape[1] else np.full(size, NOTHING)
+        return Draft(ids, np.zeros(size, np.bool_), np.ones(size, np.float32))
 
     @property
     def noisiest(self) -> float:
@@ -163,7 +191,7 @@ def states_input(
     device: torch.device,
 ) -> ModelInput:
     """What the model reads for a batch of states of one block length."""
-    stream = Stream(
+    stream = Words(
         [s.seed for s in states], [s.block for s in states], [s.step for s in states], device
     )
     return model_input(
@@ -178,7 +206,7 @@ def states_input(
 
 
 def model_input(
-    stream: Stream,
+    stream: Words,
     estimate: Tensor,
     t: Tensor,
     *,

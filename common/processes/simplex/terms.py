@@ -1,6 +1,6 @@
-"""Words of the method that both sides and the wire share; importing this imports no torch."""
+"""The choices of simplex diffusion, by name; importing this imports no torch."""
 
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
 
 class SelfConditioning(StrEnum):
@@ -48,21 +48,3 @@ def draw_of(temperature: float) -> float:
 
 MAX_HOT = 16
 """Most ids for each position of an estimate."""
-
-
-class Decider(IntEnum):
-    """Whose first choice the token of a position was; a byte on the wire."""
-
-    CORE = 1
-    DAVID = 2
-    BOTH = 3
-    NEITHER = 4
-
-
-class FinishReason(StrEnum):
-    """Why an answer ended."""
-
-    END_TOKEN = "end_token"
-    MAX_TOKENS = "max_tokens"
-    CLIENT_FINISHED = "client_finished"
-    DRAINING = "draining"
