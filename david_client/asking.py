@@ -12,11 +12,12 @@ from common.collaboration.contribution import entries_at
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.timing import timing_of
 from common.guidance.choice import GuideChoice
-from common.models.simplex_lm import SimplexDiffusionLM
+from common.models.simplex_network import SimplexDiffusionLM
 from common.denoising.plan import FinishReason
-from common.processes.simplex.terms import draw_of
-from common.text.vocabulary import Vocabulary
-from common.wire.frames import Limits, SessionSettings
+from common.processes.simplex.settings import draw_of
+from common.text.wordpiece import WordPieceVocabulary
+from common.collaboration.settings import SessionSettings
+from common.wire.frames import Limits
 
 CONTRIBUTOR_ID = "david"
 
@@ -27,7 +28,7 @@ class David:
 
     name: str
     model: SimplexDiffusionLM
-    vocabulary: Vocabulary
+    vocabulary: WordPieceVocabulary
 
 
 @dataclass(frozen=True, slots=True)

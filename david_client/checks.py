@@ -6,11 +6,11 @@ from common.collaboration.contribution import Ask
 from common.collaboration.timing import timing_of
 from common.errors import InvalidFrameError, ModelMismatchError, StepOutOfRangeError
 from common.denoising.plan import FinishReason
-from common.text.vocabulary import Vocabulary
+from common.text.wordpiece import WordPieceVocabulary
 from common.wire.frames import Completed, Open, Opened, Step
 
 
-def check_opened(opened: Opened, wished: Open, vocabulary: Vocabulary) -> None:
+def check_opened(opened: Opened, wished: Open, vocabulary: WordPieceVocabulary) -> None:
     """Refuse terms that are not those of the first frame.
 
     Raises:
@@ -43,7 +43,9 @@ def check_opened(opened: Opened, wished: Open, vocabulary: Vocabulary) -> None:
             )
 
 
-def check_step(frame: Step, before: Step | None, opened: Opened, vocabulary: Vocabulary) -> None:
+def check_step(
+    frame: Step, before: Step | None, opened: Opened, vocabulary: WordPieceVocabulary
+) -> None:
     """Refuse a step that does not follow the one before, or a state with ids that no answer has.
 
     Raises:

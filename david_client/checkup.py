@@ -10,10 +10,10 @@ from common.collaboration.compatibility import (
     process_of,
 )
 from common.models.registry import load
-from common.models.simplex_lm import SimplexDiffusionLM
+from common.models.simplex_network import SimplexDiffusionLM
 from common.program.doctor import Doctor
 from common.program.interrupt import run_interruptible
-from common.text.vocabulary import Vocabulary
+from common.text.wordpiece import WordPieceVocabulary
 from common.wire.frames import ServerInfo
 from david_client.asking import David, Question, Reply
 from david_client.conversation import load_david, place_of
@@ -46,7 +46,9 @@ def _check_embedded(checks: Doctor, settings: DavidSettings, david: David | None
     checks.check("one step", lambda: _embedded_step(david, model, vocabulary), show=_step_shown)
 
 
-def _embedded_step(david: David, model: SimplexDiffusionLM, vocabulary: Vocabulary) -> Reply:
+def _embedded_step(
+    david: David, model: SimplexDiffusionLM, vocabulary: WordPieceVocabulary
+) -> Reply:
     return ask_embedded(
         _question(),
         david,

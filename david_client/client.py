@@ -27,15 +27,8 @@ from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.wire.channels import error_from_rpc, open_channel
 from common.wire.conversions import server_info_from_proto
-from common.wire.frames import (
-    PROTOCOL_VERSION,
-    Completed,
-    Open,
-    Outcome,
-    Role,
-    ServerInfo,
-    SessionSettings,
-)
+from common.collaboration.settings import SessionSettings
+from common.wire.frames import PROTOCOL_VERSION, Completed, Open, Outcome, Role, ServerInfo
 from david_client.asking import CONTRIBUTOR_ID, David, OnDraft, Question, Reply
 from david_client.joining import joined
 from david_client.place import Meter, Place

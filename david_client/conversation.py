@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from common.collaboration.compatibility import config_of
 from common.errors import UsageError
 from common.models.registry import find, load
-from common.models.simplex_lm import SimplexDiffusionLM
+from common.models.simplex_network import SimplexDiffusionLM
 from common.program.console import note
 from common.program.device import settle_device
 from common.program.interrupt import run_interruptible
 from common.program.tls import tls_files
-from common.text.vocabulary import Vocabulary
+from common.text.wordpiece import WordPieceVocabulary
 from david_client.asking import David, OnDraft, Question, Reply
 from david_client.place import Place
 from david_client.settings import DavidSettings
@@ -30,7 +30,7 @@ class Here:
 
     name: str
     model: SimplexDiffusionLM
-    vocabulary: Vocabulary
+    vocabulary: WordPieceVocabulary
     guide: "Guide | None" = None
     """What steers it."""
 
@@ -151,7 +151,7 @@ def question_of(
     )
 
 
-def warn_of_unknown(vocabulary: Vocabulary, **texts: str) -> None:
+def warn_of_unknown(vocabulary: WordPieceVocabulary, **texts: str) -> None:
     """Tell, for each named text, what of it the vocabulary cannot write."""
     for name, text in texts.items():
         warning = unknown_note(name, vocabulary.encode(text).unknown)

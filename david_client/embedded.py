@@ -16,14 +16,14 @@ from common.collaboration.plan import plan_for
 from common.collaboration.timing import timing_of
 from common.denoising.loop import Predict
 from common.guidance.guide import Guide, guided
-from common.models.simplex_lm import SimplexDiffusionLM
-from common.text.vocabulary import Vocabulary
+from common.models.simplex_network import SimplexDiffusionLM
+from common.text.wordpiece import WordPieceVocabulary
 from common.wire.frames import Limits
 from david_client.asking import CONTRIBUTOR_ID, David, Draft, OnDraft, Question, Reply
 from david_client.joining import joined
 
 
-def check_fit(model: SimplexDiffusionLM, vocabulary: Vocabulary, david: David) -> None:
+def check_fit(model: SimplexDiffusionLM, vocabulary: WordPieceVocabulary, david: David) -> None:
     """Compare the pair as a server would.
 
     Raises:
@@ -39,7 +39,7 @@ def ask_embedded(
     *,
     goliath: str,
     model: SimplexDiffusionLM,
-    vocabulary: Vocabulary,
+    vocabulary: WordPieceVocabulary,
     on_draft: OnDraft,
     guide: Guide | None = None,
 ) -> Reply:

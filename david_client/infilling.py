@@ -8,8 +8,8 @@ from typing import Any
 
 from common.collaboration.certification import Tally
 from common.denoising.plan import FinishReason
-from common.text.vocabulary import Vocabulary
-from common.wire.frames import SessionSettings
+from common.text.wordpiece import WordPieceVocabulary
+from common.collaboration.settings import SessionSettings
 from david_client.asking import Question, Reply
 from david_client.conversation import collaborate, question_of, warn_of_unknown
 from david_client.gaps import Gapped, join_gaps
@@ -152,7 +152,7 @@ def infill(
         return fill_gaps(gapped, question_of(settings, "", context), vocabulary, ask)
 
 
-def followed_by(gapped: Gapped, suffix: str, vocabulary: Vocabulary) -> Gapped:
+def followed_by(gapped: Gapped, suffix: str, vocabulary: WordPieceVocabulary) -> Gapped:
     """The text with the suffix after its last part."""
     *texts, last = gapped.texts
     seam = join(vocabulary, (), before=last, after=suffix).right if suffix else ""
@@ -163,7 +163,7 @@ def followed_by(gapped: Gapped, suffix: str, vocabulary: Vocabulary) -> Gapped:
 def fill_gaps(
     gapped: Gapped,
     question: Question,
-    vocabulary: Vocabulary,
+    vocabulary: WordPieceVocabulary,
     ask: Callable[[Question, str], Reply],
 ) -> Filled:
     """Fill gap after gap; each sees what stands before it, filled, and what follows up to the next.

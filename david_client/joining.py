@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from common.text.vocabulary import Vocabulary
+from common.text.wordpiece import WordPieceVocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,9 @@ class Joint:
     """White space after it; all of `after` when that is blank."""
 
 
-def join(vocabulary: Vocabulary, ids: Iterable[int], *, before: str = "", after: str = "") -> Joint:
+def join(
+    vocabulary: WordPieceVocabulary, ids: Iterable[int], *, before: str = "", after: str = ""
+) -> Joint:
     """Set an answer between texts that stay as they were written.
 
     A line break that was written stays. A written space stays unless the answer's own punctuation
@@ -49,7 +51,7 @@ def join(vocabulary: Vocabulary, ids: Iterable[int], *, before: str = "", after:
     return Joint(left if head else written[0], text, right if tail else written[1])
 
 
-def joined(vocabulary: Vocabulary, ids: Iterable[int], *, after: str) -> str:
+def joined(vocabulary: WordPieceVocabulary, ids: Iterable[int], *, after: str) -> str:
     """An answer and the text that follows it, as one text."""
     joint = join(vocabulary, ids, after=after)
     return joint.text + joint.right + after.lstrip()

@@ -16,7 +16,7 @@ from common.collaboration.timing import timing_of
 from common.errors import UnreachableError, error_from_reason
 from common.processes.simplex.schedule import times_at
 from common.processes.simplex.state import SimplexState
-from common.text.vocabulary import Vocabulary
+from common.text.wordpiece import WordPieceVocabulary
 from common.wire.conversions import (
     client_frame_to_proto,
     server_frame_from_proto,
@@ -54,7 +54,7 @@ class Session:
         call: Any,
         frame: Open,
         contributor: Contributor | None,
-        vocabulary: Vocabulary,
+        vocabulary: WordPieceVocabulary,
         *,
         meter: Meter,
         on_draft: OnDraft,

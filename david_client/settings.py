@@ -11,9 +11,14 @@ from common.collaboration.timing import MAX_EVERY, MAX_LAG, Every
 from common.denoising.halting import MAX_MARGIN, MAX_PATIENCE, HaltRule
 from common.guidance.choice import LARGEST_STRENGTH, GuideChoice, guide_choice
 from common.models.registry import DEFAULT_DAVID, DEFAULT_GOLIATH
-from common.processes.simplex.terms import LONGEST_NO_REPEAT, MAX_RAMP, Projection, SelfConditioning
+from common.processes.simplex.settings import (
+    LONGEST_NO_REPEAT,
+    MAX_RAMP,
+    Projection,
+    SelfConditioning,
+)
 from common.program.config import ProgramSettings
-from common.wire.frames import LateRule
+from common.collaboration.settings import LateRule
 
 EMBEDDED = ":embedded:"
 """In the place of an address: Goliath runs in this process."""

@@ -19,7 +19,7 @@ from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.local import LocalDavid, run_local
 from common.collaboration.plan import plan_for
 from common.models.registry import DEFAULT_DAVID, DEFAULT_GOLIATH, load
-from common.processes.simplex.terms import SelfConditioning
+from common.processes.simplex.settings import SelfConditioning
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ from common.collaboration.compatibility import DEFAULT_TEMPERATURE
 from common.collaboration.contribution import Codec
 from common.collaboration.timing import Every
 from common.models import registry
-from common.models.simplex_lm import SimplexDiffusionLM
-from common.processes.simplex.terms import Projection, SelfConditioning
-from common.text.vocabulary import Vocabulary
+from common.models.simplex_network import SimplexDiffusionLM
+from common.processes.simplex.settings import Projection, SelfConditioning
+from common.text.wordpiece import WordPieceVocabulary
 from david_client.asking import David, Question
 from david_client.client import ask
 from david_client.embedded import ask_embedded
@@ -144,7 +144,7 @@ def plan(prompts: int, modes: Sequence[str], *, every: bool) -> Iterator[tuple[i
 def compared(
     question: Question,
     david: David,
-    goliath_model: tuple[SimplexDiffusionLM, Vocabulary],
+    goliath_model: tuple[SimplexDiffusionLM, WordPieceVocabulary],
     place: Place,
 ) -> dict[str, Any]:
     """One question asked both ways: the answer's tokens, counted, and whether they are the same."""

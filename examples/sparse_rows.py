@@ -28,9 +28,10 @@ from common.collaboration.plan import plan_for
 from common.denoising.loop import Plan, Predict, allowed, denoise, drawn
 from common.denoising.sampling import greedy
 from common.models import registry
-from common.models.predict import predict
+from common.models.simplex_lm import predict
 from common.wire.conversions import client_frame_to_proto, split_contribution
-from common.wire.frames import Limits, SessionSettings
+from common.collaboration.settings import SessionSettings
+from common.wire.frames import Limits
 from david_client.asking import David, Question
 
 CPU = torch.device("cpu")

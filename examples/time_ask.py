@@ -12,7 +12,7 @@ QUESTION = "How do I make banana bread?"
 def main() -> None:
     """Time one answer of 64 positions in this fresh process."""
     began = time.perf_counter()
-    import common.models.simplex_lm  # noqa: F401  (imports torch and transformers)
+    import common.models.simplex_network  # noqa: F401  (imports torch and transformers)
 
     imported = time.perf_counter()
     from david_client.conversation import converse

@@ -3,8 +3,8 @@
 import asyncio
 import time
 
-from common.models.predict import predict
-from common.models.simplex_lm import SimplexDiffusionLM
+from common.models.simplex_lm import predict
+from common.models.simplex_network import SimplexDiffusionLM
 from common.program.tls import tls_files
 from common.wire.channels import open_server
 from goliath_server.server import load_chosen, load_host, warm_up_request

@@ -13,13 +13,13 @@ from common.collaboration.fusion import Voice
 from common.denoising.loop import Collect, Fused, Predict, Requests, Result, denoise
 from common.errors import ContributionFailedError, SessionCancelledError
 from common.denoising.plan import FinishReason
+from common.collaboration.settings import LateRule
 from common.wire.frames import (
     Cancel,
     ClientFrame,
     Completed,
     ContributionChunk,
     Finish,
-    LateRule,
     ServerFrame,
 )
 from goliath_server.session import Session

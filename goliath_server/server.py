@@ -17,13 +17,13 @@ from common.denoising.loop import Predict, denoise
 from common.errors import SessionCancelledError
 from common.guidance.guide import Guide, guided
 from common.guidance.loading import load_guide
-from common.models.predict import predict
+from common.models.simplex_lm import predict
 from common.models.registry import find, load
-from common.models.simplex_lm import SimplexDiffusionLM
+from common.models.simplex_network import SimplexDiffusionLM
 from common.pb import collaboration_pb2_grpc as rpc
 from common.program.device import settle_device
 from common.program.tls import tls_files
-from common.text.vocabulary import Vocabulary
+from common.text.wordpiece import WordPieceVocabulary
 from common.wire.channels import MAX_MESSAGE_BYTES, open_server, split_address
 from common.wire.frames import Limits
 from goliath_server.health import Health
@@ -83,7 +83,9 @@ def load_chosen(settings: GoliathSettings, model: SimplexDiffusionLM) -> Guide |
     return guide
 
 
-def host_of(name: str, model: SimplexDiffusionLM, vocabulary: Vocabulary, limits: Limits) -> Host:
+def host_of(
+    name: str, model: SimplexDiffusionLM, vocabulary: WordPieceVocabulary, limits: Limits
+) -> Host:
     """What a loaded model brings to sessions."""
     return Host(name, config_of(model), vocabulary, vocabulary.fingerprint, limits)
 

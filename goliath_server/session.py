@@ -24,9 +24,9 @@ from common.collaboration.timing import timing_of
 from common.denoising.loop import Plan, Predict, Result
 from common.errors import InvalidFrameError, MissingFeatureError, StepOutOfRangeError
 from common.guidance.choice import GuideChoice
-from common.models.simplex_lm import SimplexDiffusionConfig
+from common.models.simplex_network import SimplexDiffusionConfig
 from common.denoising.plan import FinishReason
-from common.text.vocabulary import Vocabulary
+from common.text.wordpiece import WordPieceVocabulary
 from common.wire.conversions import ContributionAssembler
 from common.wire.frames import (
     Completed,
@@ -51,7 +51,7 @@ class Host:
 
     name: str
     config: SimplexDiffusionConfig
-    vocabulary: Vocabulary
+    vocabulary: WordPieceVocabulary
     fingerprint: bytes
     """SHA-256 of the vocabulary."""
     limits: Limits

@@ -10,7 +10,7 @@ from common.denoising.sampling import best_candidates
 from common.processes.simplex import conditioning
 from common.processes.simplex.schedule import TimeWarp
 from common.processes.simplex.state import FusedSignal
-from common.processes.simplex.terms import SelfConditioning
+from common.processes.simplex.settings import SelfConditioning
 from tests.tiny import tiny_vocabulary
 
 VOCABULARY = tiny_vocabulary()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from common.models.simplex_lm import SimplexDiffusionLM
+from common.models.simplex_network import SimplexDiffusionLM
 
 Draws = Callable[[int, int], Tensor]
 """(block, step) to (positions, V) float64: normals for the noise, or Gumbels for sampling."""

@@ -17,7 +17,7 @@ from common.collaboration.fusion import Voice, fuse
 from common.collaboration.plan import plan_for
 from common.denoising.loop import Predict, Result, denoise
 from common.guidance.guide import Guide, guided
-from common.models.predict import predict
+from common.models.simplex_lm import predict
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.wire.channels import TlsFiles, error_from_rpc, open_channel, open_server
@@ -26,7 +26,8 @@ from common.wire.conversions import (
     server_frame_from_proto,
     split_contribution,
 )
-from common.wire.frames import Limits, Open, Opened, Role, ServerFrame, SessionSettings
+from common.collaboration.settings import SessionSettings
+from common.wire.frames import Limits, Open, Opened, Role, ServerFrame
 from david_client.asking import CONTRIBUTOR_ID, David, Draft, Question, Reply
 from david_client.client import Place, ask
 from david_client.embedded import ask_embedded

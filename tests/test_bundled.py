@@ -12,7 +12,7 @@ from common.collaboration.contribution import Codec
 from common.evaluation.pair import Pair, evaluate_pair
 from common.evaluation.questions import read_questions
 from common.models import registry
-from common.models.predict import predict
+from common.models.simplex_lm import predict
 from common.pb import collaboration_pb2_grpc as rpc
 from common.training.corpora import split_of
 from common.wire.channels import open_server

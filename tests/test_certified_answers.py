@@ -12,7 +12,7 @@ from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.fusion import Voice
 from common.collaboration.local import LocalDavid, run_local
 from common.denoising.halting import HaltRule
-from common.processes.simplex.terms import Projection, SelfConditioning
+from common.processes.simplex.settings import Projection, SelfConditioning
 from tests.loops import BLOCK, PROMPT, VOCABULARY, plan
 from tests.tiny import tiny_model
 

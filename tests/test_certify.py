@@ -17,7 +17,7 @@ from common.denoising.halting import HaltRule
 from common.denoising.loop import allowed, drawn, draws_alone, reads_candidates
 from common.denoising.sampling import best_candidates, greedy
 from common.errors import InvalidFrameError
-from common.processes.simplex.terms import MAX_HOT, Projection, SelfConditioning
+from common.processes.simplex.settings import MAX_HOT, Projection, SelfConditioning
 from tests.loops import STEPS, plan
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from common.denoising.loop import Predict
 from common.errors import BadDataError, InvalidFrameError, UsageError
 from common.processes.simplex.state import SimplexState
 from common.denoising.plan import Decider
-from common.processes.simplex.terms import SelfConditioning
+from common.processes.simplex.settings import SelfConditioning
 from tests.loops import BLOCK, NONE, PROMPT, SIZE, SOUP, STEPS, VOCABULARY, plan, shares, votes
 from tests.tiny import tiny_model
 

@@ -11,7 +11,7 @@ from common.collaboration.local import run_local
 from common.denoising.loop import Collect, Fused, Predict
 from common.processes.simplex import conditioning
 from common.denoising.plan import Decider, FinishReason
-from common.processes.simplex.terms import Projection, SelfConditioning
+from common.processes.simplex.settings import Projection, SelfConditioning
 from tests.loops import (
     BLOCK,
     END,

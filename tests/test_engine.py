@@ -8,7 +8,7 @@ import torch
 
 from common.collaboration.batcher import Engine
 from common.denoising.loop import Predict
-from common.models.predict import predict
+from common.models.simplex_lm import predict
 from common.processes.simplex.state import SimplexState
 from tests.loops import (
     BLOCK,

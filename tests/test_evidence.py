@@ -11,7 +11,7 @@ from torch.distributions import Normal
 
 from common.denoising.loop import Predict
 from common.denoising.streams import Words
-from common.models.predict import predict
+from common.models.simplex_lm import predict
 from common.processes.simplex import conditioning
 from common.processes.simplex.schedule import alpha_bar
 from common.processes.simplex.state import (
@@ -24,7 +24,7 @@ from common.processes.simplex.state import (
     separation,
     states_input,
 )
-from common.processes.simplex.terms import Reading
+from common.processes.simplex.settings import Reading
 from common.training.start import reread
 from tests.tiny import tiny_model, tiny_vocabulary
 

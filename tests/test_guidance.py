@@ -35,7 +35,7 @@ from common.guidance.run import GuideRun, TrainedGuide, train_guide
 from common.guidance.texts import SHORTEST, Text, blocks_of, read_texts
 from common.guidance.training import GuideTraining
 from common.models import registry
-from common.models.predict import predict
+from common.models.simplex_lm import predict
 from common.processes.simplex.state import Bag
 from common.program.config import load as load_settings
 from common.wire.frames import Limits

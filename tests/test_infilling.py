@@ -16,7 +16,7 @@ from common.collaboration.compatibility import config_of, default_settings
 from common.collaboration.plan import plan_for
 from common.denoising.loop import Predict
 from common.errors import BadDataError, LimitExceededError
-from common.models.predict import predict
+from common.models.simplex_lm import predict
 from common.processes.simplex.state import SimplexState
 from common.denoising.plan import FinishReason
 from common.wire.frames import Limits

@@ -20,11 +20,12 @@ from common.denoising.loop import Predict, denoise
 from common.errors import ContributionFailedError, StepOutOfRangeError, UsageError
 from common.evaluation import pair as evaluation
 from common.evaluation.generation import generate, question_seed
-from common.models.predict import predict
+from common.models.simplex_lm import predict
 from common.denoising.plan import FinishReason
-from common.processes.simplex.terms import SelfConditioning
+from common.processes.simplex.settings import SelfConditioning
 from common.wire.conversions import split_contribution
-from common.wire.frames import Completed, Finish, LateRule, Limits, Outcome, Step
+from common.collaboration.settings import LateRule
+from common.wire.frames import Completed, Finish, Limits, Outcome, Step
 from david_client.asking import Question
 from goliath_server.server import host_of
 from goliath_server.session import Session, open_session

@@ -9,8 +9,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 from common.denoising.loop import Predict
 from common.errors import BadModelError, VocabularyMismatchError
 from common.models import registry
-from common.models.predict import predict
-from common.models.simplex_lm import SimplexDiffusionConfig, SimplexDiffusionLM
+from common.models.simplex_lm import predict
+from common.models.simplex_network import SimplexDiffusionConfig, SimplexDiffusionLM
 from common.processes.simplex import conditioning
 from common.processes.simplex.state import Bag, SimplexState
 from tests.tiny import save_tiny, tiny_model, tiny_vocabulary

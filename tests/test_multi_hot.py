@@ -5,7 +5,7 @@ import torch
 
 from common.denoising.loop import Fused
 from common.denoising.plan import Decider
-from common.processes.simplex.terms import Projection
+from common.processes.simplex.settings import Projection
 from tests.loops import (
     BLOCK,
     SIZE,

@@ -14,9 +14,9 @@ from common.errors import UsageError
 from common.evaluation.generation import question_seed
 from common.evaluation.pair import Pair
 from common.evaluation.path import _state, path_loss
-from common.models.predict import predict
+from common.models.simplex_lm import predict
 from common.processes.simplex import conditioning
-from common.processes.simplex.terms import SelfConditioning
+from common.processes.simplex.settings import SelfConditioning
 from tests.tiny import QUESTIONS, tiny_model, tiny_vocabulary
 
 

@@ -24,7 +24,7 @@ from common.evaluation.judge import WEIGHTS, ChatJudge, Score, check_judge, perp
 from common.evaluation.pair import Pair, Question
 from common.evaluation.quality import Bench, cells, fill, make_task, rendered
 from common.evaluation.quality_report import report, summary
-from common.processes.simplex.terms import SelfConditioning, draw_of
+from common.processes.simplex.settings import SelfConditioning, draw_of
 from tests.tiny import save_tiny, tiny_model, tiny_vocabulary
 
 QUESTIONS = [

@@ -22,8 +22,8 @@ from common.evaluation.quality import Bench, Task, cells, fill, make_task
 from common.evaluation.quality_report import report, summary
 from common.evaluation.questions import read_questions
 from common.models import registry
-from common.models.predict import predict
-from common.processes.simplex.terms import SelfConditioning
+from common.models.simplex_lm import predict
+from common.processes.simplex.settings import SelfConditioning
 from goliath_server.commands import quality as command
 from tests.tiny import save_tiny, tiny_model, tiny_vocabulary
 

@@ -13,11 +13,11 @@ from common.collaboration.local import LocalDavid, run_local
 from common.denoising.loop import Plan, Predict
 from common.denoising.streams import Purpose, Words, uniform
 from common.models import registry
-from common.models.predict import predict
+from common.models.simplex_lm import predict
 from common.processes.simplex import conditioning
 from common.processes.simplex.schedule import TimeWarp
 from common.processes.simplex.state import SimplexState, dense_evidence, extremes_evidence
-from common.processes.simplex.terms import SelfConditioning
+from common.processes.simplex.settings import SelfConditioning
 from tests import reference
 from tests.tiny import tiny_model, tiny_vocabulary
 

@@ -31,19 +31,11 @@ from common.errors import (
 )
 from common.pb import collaboration_pb2 as pb
 from common.denoising.plan import FinishReason
-from common.processes.simplex.terms import Projection, SelfConditioning
+from common.processes.simplex.settings import Projection, SelfConditioning
 from common.wire.channels import TlsFiles, open_channel
 from common.wire.conversions import client_frame_to_proto
-from common.wire.frames import (
-    Cancel,
-    Completed,
-    Failed,
-    Finish,
-    LateRule,
-    Limits,
-    Outcome,
-    Step,
-)
+from common.collaboration.settings import LateRule
+from common.wire.frames import Cancel, Completed, Failed, Finish, Limits, Outcome, Step
 from goliath_server.health import SERVICE
 from goliath_server.service import Caps
 from tests.serving import (

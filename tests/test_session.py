@@ -18,9 +18,9 @@ from common.errors import (
     StepOutOfRangeError,
     VocabularyMismatchError,
 )
-from common.models.predict import predict
+from common.models.simplex_lm import predict
 from common.denoising.plan import FinishReason
-from common.processes.simplex.terms import Projection, SelfConditioning
+from common.processes.simplex.settings import Projection, SelfConditioning
 from common.wire.conversions import split_contribution
 from common.wire.frames import Checkpoint, Limits, Outcome, Role
 from goliath_server.server import host_of

@@ -10,7 +10,7 @@ import torch
 
 from common.errors import ProcessMismatchError, UsageError
 from common.models import registry
-from common.models.simplex_lm import SimplexDiffusionConfig, SimplexDiffusionLM
+from common.models.simplex_network import SimplexDiffusionConfig, SimplexDiffusionLM
 from common.processes.simplex.schedule import TimeWarp
 from common.training import checkpoints
 from common.training.examples import read_records

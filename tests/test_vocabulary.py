@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from common.errors import BadModelError
 from common.text.detokenising import for_reading, printed
-from common.text.vocabulary import SPECIAL, Vocabulary
+from common.text.wordpiece import SPECIAL, WordPieceVocabulary
 from common.training.trim import inflation, trim
 from tests.tiny import tiny_vocabulary
 
@@ -35,7 +35,7 @@ def source_tokenizer(extra: str = "") -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def trimmed() -> Vocabulary:
+def trimmed() -> WordPieceVocabulary:
     return trim(source_tokenizer(), ["the soup cook don add salt hello we"] * 5, 400)
 
 
@@ -61,7 +61,7 @@ def test_template_tokens_in_a_text_are_text(trimmed, piece):
 
 def test_template_tokens_in_a_text_are_text_after_loading(trimmed, tmp_path):
     trimmed.save(tmp_path)
-    loaded = Vocabulary.load(tmp_path)
+    loaded = WordPieceVocabulary.load(tmp_path)
     assert loaded.encode("[SEP]").ids == trimmed.encode("[SEP]").ids
     assert 3 not in loaded.encode("[SEP]").ids
 
@@ -81,7 +81,7 @@ def test_only_the_end_of_the_template_may_be_answered(trimmed):
 
 def test_a_tokenizer_without_the_template_is_refused():
     with pytest.raises(BadModelError, match="template token"):
-        Vocabulary(source_tokenizer())
+        WordPieceVocabulary(source_tokenizer())
 
 
 # Files
@@ -89,26 +89,26 @@ def test_a_tokenizer_without_the_template_is_refused():
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(BadModelError, match="found none"):
-        Vocabulary.load(tmp_path)
+        WordPieceVocabulary.load(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\x00", b'{"model": 1}'])
 def test_a_broken_tokenizer_is_refused(tmp_path, content):
     (tmp_path / "tokenizer.json").write_bytes(content)
     with pytest.raises(BadModelError, match="not a tokenizer"):
-        Vocabulary.load(tmp_path)
+        WordPieceVocabulary.load(tmp_path)
 
 
 # Fingerprint
 
 
-def changed(vocabulary: Vocabulary, folder: Path, change) -> Vocabulary:
+def changed(vocabulary: WordPieceVocabulary, folder: Path, change) -> WordPieceVocabulary:
     vocabulary.save(folder)
     path = folder / "tokenizer.json"
     spec = json.loads(path.read_text(encoding="utf-8"))
     change(spec)
     path.write_text(json.dumps(spec), encoding="utf-8")
-    return Vocabulary.load(folder)
+    return WordPieceVocabulary.load(folder)
 
 
 def test_the_fingerprint_is_stable(tmp_path):

@@ -27,7 +27,7 @@ from common.errors import (
 from common.pb import collaboration_pb2 as pb
 from common.processes.simplex.state import FusedSignal
 from common.denoising.plan import FinishReason
-from common.processes.simplex.terms import Projection, SelfConditioning
+from common.processes.simplex.settings import Projection, SelfConditioning
 from common.wire import checks as wire_checks
 from common.wire import contribution as wire_contribution
 from common.wire import conversions as wire
@@ -44,6 +44,8 @@ from common.wire.conversions import (
     server_info_to_proto,
     split_contribution,
 )
+from common.collaboration.settings import LateRule, SessionSettings
+from common.processes.simplex.settings import NoiseKind, SimplexProcess
 from common.wire.frames import (
     Answer,
     Ask,
@@ -53,17 +55,13 @@ from common.wire.frames import (
     ContributionChunk,
     Failed,
     Finish,
-    LateRule,
     Limits,
-    NoiseKind,
     Open,
     Opened,
     Outcome,
     Participation,
     Role,
     ServerInfo,
-    SessionSettings,
-    SimplexProcess,
     Step,
 )
 

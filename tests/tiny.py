@@ -7,8 +7,8 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from common.evaluation.pair import Question
-from common.models.simplex_lm import SimplexDiffusionConfig, SimplexDiffusionLM
-from common.text.vocabulary import SPECIAL, Vocabulary
+from common.models.simplex_network import SimplexDiffusionConfig, SimplexDiffusionLM
+from common.text.wordpiece import SPECIAL, WordPieceVocabulary
 
 WORDS = [
     *("how", "do", "i", "make", "a", "the", "soup", "cake", "bread", "with", "of", "and", "in"),
@@ -24,7 +24,7 @@ QUESTIONS = [
 """Of the words that the tiny pair knows."""
 
 
-def tiny_vocabulary() -> Vocabulary:
+def tiny_vocabulary() -> WordPieceVocabulary:
     """About 150 pieces: template tokens, letters, digits, some kitchen words."""
     letters = [*"abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"]
     pieces = [*SPECIAL, *letters, *(f"##{c}" for c in letters[:36]), *WORDS]
@@ -36,11 +36,11 @@ def tiny_vocabulary() -> Vocabulary:
     )
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return Vocabulary(tokenizer)
+    return WordPieceVocabulary(tokenizer)
 
 
 def tiny_model(
-    vocabulary: Vocabulary,
+    vocabulary: WordPieceVocabulary,
     *,
     seed: int,
     width: int = 32,

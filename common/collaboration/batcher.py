@@ -1,53 +1,53 @@
-"""The engine: predictions of many sessions on one model, off the event loop, batched when they wait
-together.
-"""
+"""The batcher: views of many sessions on one model, batched when they wait together."""
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 
 from torch import Tensor
 
-from common.denoising.loop import Predict
+from common.denoising.process import View
 
-Predictor = Callable[[Sequence[Predict]], Tensor]
+Predict = Callable[[Sequence[View]], Sequence[Tensor]]
+"""`Predictor.predict`, or something put round it."""
 
 
-class Engine:
-    """One worker thread and a queue. Use as an async context manager.
+class Batcher:
+    """One worker and a queue. Use as an async context manager.
 
-    Requests of one block length that wait together are answered by one pass of at most `max_batch`
+    Views of one block length that wait together are answered by one pass of at most `max_batch`
     rows. Results are bit for bit those of a single run only with `max_batch` 1, the default: a
     batch changes the order of sums.
     """
 
-    def __init__(self, predictor: Predictor, *, max_batch: int = 1):
-        """Wrap a batched predictor, such as `functools.partial(predict, model)`."""
-        self._predictor = predictor
+    def __init__(self, predict: Predict, *, max_batch: int = 1, executor: Executor | None = None):
+        """Wrap a batched prediction; without an executor passes run on the event loop itself,
+        which nothing else then shares.
+        """
+        self._predict = predict
         self._max_batch = max_batch
-        self._waiting: list[tuple[Predict, asyncio.Future[Tensor]]] = []
+        self._executor = executor
+        self._waiting: list[tuple[View, asyncio.Future[Tensor]]] = []
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._worker: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "Engine":
+    async def __aenter__(self) -> "Batcher":
         """Start the worker."""
         self._worker = asyncio.create_task(self._work())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop: waiting requests are cancelled, the pass that is running ends first."""
+        """Stop: waiting views are cancelled; a pass that is running in an executor ends there."""
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
-        for _request, future in self._waiting:
+        for _view, future in self._waiting:
             future.cancel()
-        await asyncio.to_thread(self._thread.shutdown)
 
-    async def predict(self, request: Predict) -> Tensor:
-        """Logits (1, positions, V) fp32 of one request."""
+    async def predict(self, view: View) -> Tensor:
+        """Rows (1, open, V) fp32 of one view."""
         future: asyncio.Future[Tensor] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
+        self._waiting.append((view, future))
         self._arrived.set()
         return await future
 
@@ -58,11 +58,8 @@ class Engine:
             if not batch:
                 self._arrived.clear()
                 continue
-            requests = [request for request, _ in batch]
             try:
-                logits = await asyncio.get_running_loop().run_in_executor(
-                    self._thread, self._predictor, requests
-                )
+                rows = await self._pass([view for view, _ in batch])
             except asyncio.CancelledError:
                 for _, future in batch:
                     future.cancel()
@@ -72,17 +69,22 @@ class Engine:
                     if not future.done():
                         future.set_exception(error)
                 continue
-            for row, (_, future) in enumerate(batch):
+            for row, (_, future) in zip(rows, batch, strict=True):
                 if not future.done():
-                    future.set_result(logits[row : row + 1])
+                    future.set_result(row)
 
-    def _take(self) -> list[tuple[Predict, "asyncio.Future[Tensor]"]]:
-        self._waiting = [(r, f) for r, f in self._waiting if not f.done()]
+    async def _pass(self, views: Sequence[View]) -> Sequence[Tensor]:
+        if self._executor is None:
+            return self._predict(views)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._predict, views)
+
+    def _take(self) -> list[tuple[View, "asyncio.Future[Tensor]"]]:
+        self._waiting = [(view, future) for view, future in self._waiting if not future.done()]
         if not self._waiting:
             return []
-        length = len(self._waiting[0][0].state.estimate)
-        batch = [item for item in self._waiting if len(item[0].state.estimate) == length][
-            : self._max_batch
-        ]
+        length = self._waiting[0][0].state.positions
+        fitting = [item for item in self._waiting if item[0].state.positions == length]
+        batch = fitting[: self._max_batch]
         self._waiting = [item for item in self._waiting if item not in batch]
         return batch

@@ -26,8 +26,9 @@ from common.collaboration.certified_draw import uncertain_draws
 from common.collaboration.codec import largest, places_of
 from common.collaboration.contribution import Answer, Ask, Codec, Contribution
 from common.collaboration.fusion import Voice, audible, fuse, said_by
-from common.denoising.loop import Fused, Plan, allowed, draws_alone, reads_candidates
-from common.denoising.sampling import threshold
+from common.denoising.loop import Fused, allowed
+from common.denoising.plan import Plan
+from common.denoising.process import Needs, Shown
 from common.errors import InvalidFrameError
 
 
@@ -77,44 +78,40 @@ class Doubt:
     """What to ask each contributor, by his id; empty where nothing may be asked."""
 
 
-def as_fused(_core: Tensor, fused: Fused) -> Fused:
-    """The `fuse` of a driver that sends the loop what it has fused itself."""
-    return fused
-
-
 def doubts(
     plan: Plan,
     core: Tensor,
     voices: Sequence[Voice],
     *,
-    block: int,
-    step: int,
+    shown: Shown,
     caps: AskCaps | None = None,
 ) -> Doubt:
-    """Fuse the voices of a step, and tell what full rows could have changed.
+    """Fuse the contributions to a step, and tell what full rows could have changed.
 
     Under the caps the best scores of a position are asked for first, and the positions that need
     the fewest ids.
 
     Args:
         plan: how the scores are read.
-        core: logits (1, positions, V) fp32.
+        core: logits (1, open, V) fp32.
         voices: the contributions; with any weights, from none to many.
-        block: block of the step.
-        step: the step.
+        shown: the step.
         caps: what may be asked; None asks for nothing.
     """
+    needs = plan.process.needs(shown.state)
     fused = fuse(core, voices)
     sparse = [v for v in audible(voices) if v.contribution.codec is Codec.TOPK]
-    if not sparse:
+    if not sparse or needs is None:
         return Doubt(fused, np.zeros(core.shape[1], np.bool_), {})
-    scores = allowed(plan, fused.scores, first=block == 0)[0]
+    block, step = shown.state.block, shown.state.step
+    scores = allowed(plan, fused.scores, shown.open, first=None if block else plan.given)[0]
     said = said_by(sparse, scores.shape[-1], core.device)
-    found = _open(plan, scores, said.places[said.exact], step)
-    if found.any() and draws_alone(plan, step):
+    found = _open(needs, scores, said.places[said.exact])
+    if found.any() and needs.words is not None:
         exact = torch.zeros_like(found)
         exact.view(-1)[said.places[said.exact]] = True
-        uncertain = uncertain_draws(plan, scores, exact, found, block=block, step=step)
+        words = needs.words(scores.device)
+        uncertain = uncertain_draws(needs.draw, scores, exact, found, words)
         found &= torch.from_numpy(uncertain).to(found.device).unsqueeze(-1)
     uncertified = found.any(-1).cpu().numpy()
     if caps is None or not uncertified.any():
@@ -129,25 +126,23 @@ def doubts(
     return Doubt(fused, uncertified, asks)
 
 
-def _open(plan: Plan, scores: Tensor, exact: Tensor, step: int) -> Tensor:
+def _open(needs: Needs, scores: Tensor, exact: Tensor) -> Tensor:
     """(positions, V) bool, the ids whose scores are not exact and could be of a candidate.
 
     Args:
-        plan: how the scores are read.
+        needs: how the scores are read.
         scores: (positions, V) fp32, bounds above where they are not exact.
-        exact: (n,) int64, position * V + id of each id that all sparse voices sent.
-        step: the step.
+        exact: (n,) int64, position * V + id of each id that all sparse contributions sent.
     """
     size = scores.shape[-1]
     known, rows = scores.view(-1)[exact], exact // size
     best = scores.new_full(scores.shape[:1], -torch.inf).scatter_reduce(0, rows, known, "amax")
-    every = reads_candidates(plan, step)
-    least = threshold(best, temperature=plan.draw, min_p=plan.min_p) if every else best
+    least = needs.draw.least(best) if needs.candidates else best
     # Where nothing is exact all ids are open, but for those that must not appear, at -inf.
     least = least.clamp(min=torch.finfo(scores.dtype).min).unsqueeze(-1)
     found = scores >= least
     found.view(-1)[exact] = False
-    if not every:
+    if not needs.candidates:
         # Of equal scores the lowest id is taken: a higher one that may be equal is no rival.
         firsts = torch.where(known == best[rows], exact % size, size)
         first = firsts.new_full(best.shape, size).scatter_reduce(0, rows, firsts, "amin")

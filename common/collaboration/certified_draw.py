@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.denoising.loop import Plan, drawn
-from common.denoising.sampling import followers, keyed, threshold
+from common.denoising.sampling import Draw, followers, keyed
 from common.denoising.streams import Words
 
 ROUNDING = 1e-6
@@ -37,7 +36,7 @@ class _Place:
 
 
 def uncertain_draws(
-    plan: Plan, scores: Tensor, exact: Tensor, found: Tensor, *, block: int, step: int
+    draw: Draw, scores: Tensor, exact: Tensor, found: Tensor, words: Words
 ) -> np.ndarray:
     """Where the token that a step draws is not certain, (positions,) bool.
 
@@ -45,22 +44,21 @@ def uncertain_draws(
     all are uncertain whose candidates are.
 
     Args:
-        plan: how tokens are drawn; nothing but the draw reads the candidates.
+        draw: how tokens are drawn; nothing else reads the candidates.
         scores: (positions, V) fp32, -inf at ids that must not appear; bounds above where not exact.
         exact: (positions, V) bool, which scores are those of full rows.
         found: (positions, V) bool, the others that could be of a candidate.
-        block: block of the step.
-        step: the step.
+        words: the random words of the step, one row.
     """
     doubtful = found.any(-1).cpu().numpy()
     uncertain = np.zeros_like(doubtful)
-    draft = drawn(plan, scores.unsqueeze(0), block, step)[0].tolist()
-    barred = list(followers(draft, plan.no_repeat, plan.end)) if plan.no_repeat else []
-    for position, place in _places(plan, scores, exact, found, block, step):
+    draft = draw.tokens(scores.unsqueeze(0), words)[0].tolist()
+    barred = list(followers(draft, draw.no_repeat, draw.end)) if draw.no_repeat else []
+    for position, place in _places(draw, scores, exact, found, words):
         taken = barred[position] if position < len(barred) else frozenset[int]()
-        if _certain(place, plan.top_p, taken):
+        if _certain(place, draw.top_p, taken):
             continue
-        if plan.no_repeat:
+        if draw.no_repeat:
             uncertain[position:] = doubtful[position:]
             break
         uncertain[position] = True
@@ -68,7 +66,7 @@ def uncertain_draws(
 
 
 def _places(
-    plan: Plan, scores: Tensor, exact: Tensor, found: Tensor, block: int, step: int
+    draw: Draw, scores: Tensor, exact: Tensor, found: Tensor, words: Words
 ) -> list[tuple[int, _Place]]:
     """The positions at which something was found, in their order."""
     where = found.any(-1).nonzero().flatten()
@@ -78,17 +76,17 @@ def _places(
     lowest = torch.finfo(scores.dtype).min
 
     def least(best: Tensor) -> Tensor:
-        return threshold(best, temperature=plan.draw, min_p=plan.min_p).clamp(min=lowest)
+        return draw.least(best).clamp(min=lowest)
 
     inside = found | (exact & (scores >= least(best)))
     rows, ids = inside.nonzero(as_tuple=True)
     logits, keys = keyed(
         scores[rows, ids],
-        Words([plan.seed], [block], [step], scores.device),
+        words,
         torch.zeros_like(rows),
         where[rows],
         ids,
-        temperature=plan.draw,
+        temperature=draw.temperature,
     )
     columns = (
         ids,

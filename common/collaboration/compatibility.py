@@ -3,61 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, cast
+from enum import Enum
+from typing import TYPE_CHECKING
 
-from common.collaboration.contribution import Codec
+from common.collaboration.settings import ProcessFacts, SessionSettings
 from common.errors import ProcessMismatchError, VocabularyMismatchError
-from common.processes.simplex.terms import SelfConditioning
-from common.wire.frames import LateRule, NoiseKind, SessionSettings, SimplexProcess
 
 if TYPE_CHECKING:
-    from common.models.simplex_lm import SimplexDiffusionConfig, SimplexDiffusionLM
-
-DEFAULT_STEPS = 32
-DEFAULT_TEMPERATURE = 0.7
-DEFAULT_MIN_P = 0.005
-DEFAULT_TOP_P = 0.9
-DEFAULT_WEIGHT = 0.75
-DEFAULT_NO_REPEAT = 2
-DEFAULT_BUDGET_MS = 10_000
+    from common.models.registry import LanguageModel
 
 
-def config_of(model: SimplexDiffusionLM) -> SimplexDiffusionConfig:
-    """A model's configuration by its own type; transformers knows only the general one."""
-    return cast("SimplexDiffusionConfig", model.config)
-
-
-def process_of(config: SimplexDiffusionConfig) -> SimplexProcess:
-    """The diffusion process that a model was trained for, as the wire names it."""
-    form = config.form.for_vocabulary(config.vocab_size)
-    kind = NoiseKind(form.name)
-    extremes = kind is NoiseKind.EXTREMES
-    return SimplexProcess(
-        k=float(config.simplex_value),
-        schedule=config.schedule,
-        noise_form=kind,
-        extremes_draws=form.m if extremes else 0,
-        extremes_rows=form.r if extremes else 0,
-    )
-
-
-def default_settings(config: SimplexDiffusionConfig) -> SessionSettings:
-    """The terms that suit a large model where nothing else is wished for; one block, seed 0."""
-    return SessionSettings(
-        block_length=config.block_length,
-        steps=DEFAULT_STEPS,
-        max_tokens=config.block_length,
-        temperature=DEFAULT_TEMPERATURE,
-        min_p=DEFAULT_MIN_P,
-        seed=0,
-        weight=DEFAULT_WEIGHT,
-        late_rule=LateRule.WAIT,
-        codec=Codec.TOPK,
-        self_conditioning=SelfConditioning(config.self_conditioning),
-        budget_ms=DEFAULT_BUDGET_MS,
-        top_p=DEFAULT_TOP_P,
-        no_repeat=DEFAULT_NO_REPEAT,
-    )
+def default_settings(model: LanguageModel) -> SessionSettings:
+    """The settings that suit a large model where nothing else is requested; one block, seed 0."""
+    block = model.predictor.block_length
+    return SessionSettings(block_length=block, max_tokens=block, process=model.predictor.defaults)
 
 
 def check_vocabulary(goliath: bytes, david: bytes) -> None:
@@ -74,7 +33,7 @@ def check_vocabulary(goliath: bytes, david: bytes) -> None:
         )
 
 
-def check_process(goliath: SimplexProcess, david: SimplexProcess) -> None:
+def check_process(goliath: ProcessFacts, david: ProcessFacts) -> None:
     """Compare the diffusion processes of the two models.
 
     Raises:
@@ -93,4 +52,14 @@ def check_process(goliath: SimplexProcess, david: SimplexProcess) -> None:
 
 
 def _shown(value: object) -> str:
-    return value.value if isinstance(value, NoiseKind) else str(value)
+    return value.value if isinstance(value, Enum) else str(value)
+
+
+def check_fit(goliath: LanguageModel, david: LanguageModel) -> None:
+    """Compare a pair as a server would.
+
+    Raises:
+        VocabularyMismatchError, ProcessMismatchError: the models do not fit.
+    """
+    check_vocabulary(goliath.vocabulary.fingerprint, david.vocabulary.fingerprint)
+    check_process(goliath.predictor.process, david.predictor.process)

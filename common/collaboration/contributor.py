@@ -1,139 +1,92 @@
-"""David's computation: a small model looks at each state, beside a text that nobody else sees."""
+"""David's computation: a small model looks at each step, beside a text that nobody else sees."""
 
 import math
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from common.collaboration.codec import MOST_ENTRIES, answer_from, encode
 from common.collaboration.contrast import contrasted
 from common.collaboration.contribution import Answer, Ask, Codec, Contribution
 from common.collaboration.timing import Timing
-from common.denoising.loop import Predict
-from common.errors import BadDataError, InvalidFrameError, UsageError
-from common.models.predict import predict
-from common.models.simplex_lm import SimplexDiffusionLM
-from common.processes.simplex import conditioning
-from common.processes.simplex.state import Bag, FusedSignal, SimplexState
-from common.processes.simplex.terms import SelfConditioning
-from common.text.vocabulary import Vocabulary
+from common.denoising.process import Process, Shown, View
+from common.errors import InvalidFrameError
 
 
 @dataclass(frozen=True, slots=True)
-class Voicing:
-    """How a David speaks."""
+class Encoding:
+    """How a contributor's rows become contributions."""
 
-    contrast: float = 0.0
-    """The factor a of `contrasted`. Needs a context; 0 skips the second pass."""
     codec: Codec = Codec.TOPK
     entries: int = MOST_ENTRIES
     """Most entries of a row in the codec topk."""
     reach: float = math.inf
     """How far below the best entry, in logits, entries are sent in the codec topk."""
-    certify: bool = False
-    """Whether rows are kept until the next step, to answer an ask about them."""
 
 
 class Contributor:
-    """One David in one session. Steps come in order, those that nobody wants are left out; he
-    conditions on his prediction for the wanted step before, and after a missed one he starts anew.
+    """One David in one session. Steps come in order, those that nobody wants are left out; a model
+    conditions on its prediction for the wanted step before, and after a missed one it starts anew.
     """
 
     def __init__(
         self,
-        model: SimplexDiffusionLM,
-        vocabulary: Vocabulary,
+        rows: Callable[[View], Awaitable[Tensor]],
+        process: Process,
+        prefixes: Sequence[tuple[int, ...]],
         *,
-        prompt: str,
-        suffix: str = "",
-        context: str = "",
-        voicing: Voicing,
-        self_conditioning: SelfConditioning,
-        answer_length: int,
-        temperature: float,
+        suffix: tuple[int, ...] = (),
+        contrast: float = 0.0,
+        encoding: Encoding,
+        certify: bool = False,
         timing: Timing | None = None,
     ):
-        """Prepare the texts; without a timing every step is wanted.
+        """Prepare; without a timing every step is wanted.
 
         Args:
-            model: the small model.
-            vocabulary: the pair's vocabulary.
-            prompt: public text before the answer.
-            suffix: public text after it.
-            context: private text.
-            voicing: how this David speaks.
-            self_conditioning: what the models of the session condition on.
-            answer_length: positions of all blocks.
-            temperature: the session's; 0, greedy, takes the logits as they are.
+            rows: the small model, (1, open, V) of a view.
+            process: the session's process.
+            prefixes: what the model reads before the answer: with its context and, with a contrast,
+                without it.
+            suffix: ids behind the answer.
+            contrast: the factor a of `contrasted`; 0 takes the first prefix alone.
+            encoding: how rows are written.
+            certify: whether rows are kept until the next step, to answer an ask about them.
             timing: which contributions are wanted; None for all.
-
-        Raises:
-            UsageError: a contrast without a context.
-            BadDataError: prompt, context, suffix and the longest answer do not fit the model
-                together.
         """
-        if voicing.contrast and not context:
-            raise UsageError(
-                f"contrast {voicing.contrast} needs a context to compare with, and there is none",
-                remedy="Give --context FILE, or leave --contrast out",
-            )
-        self._model = model.eval()
-        self._voicing = voicing
-        self._conditioning = self_conditioning
-        self._tempering = temperature or 1.0
+        self._rows_of = rows
+        self._process = process
+        self._prefixes = tuple(prefixes)[: 2 if contrast else 1]
+        self._suffix = suffix
+        self._contrast = contrast
+        self._encoding = encoding
+        self._certify = certify
         self._timing = timing
-        self._suffix = vocabulary.suffix_ids(vocabulary.encode(suffix).ids)
-        self.prompt_ids = vocabulary.prompt_ids(vocabulary.encode(prompt).ids)
-        private = vocabulary.prompt_ids(
-            vocabulary.encode(prompt).ids, vocabulary.encode(context).ids
-        )
-        self._prefixes = (private, self.prompt_ids) if voicing.contrast else (private,)
-        need = len(private) + answer_length + len(self._suffix)
-        if need > model.config.max_positions:
-            raise BadDataError(
-                f"expected prompt, context, suffix and answer to fit David's "
-                f"{model.config.max_positions} positions, got {need}",
-                remedy="Shorten the context or the other texts, or lower --max-tokens",
-            )
-        self._finished: tuple[int, ...] = ()
-        self._conditions: list[Bag | None] = [None] * len(self._prefixes)
+        self._own: list[Any] = [None] * len(self._prefixes)
         self._answered: tuple[int, int] | None = None
         self._rows: Tensor | None = None
         self.entries: Counter[int] = Counter()
         """Rows given so far, by the number of their entries."""
 
-    def contribute(
-        self, state: SimplexState, finished: np.ndarray, signal: FusedSignal | None = None
-    ) -> Contribution:
-        """The contribution to a step.
-
-        Args:
-            state: the state to look at.
-            finished: (block_length,) int64, the block just ended, else empty.
-            signal: what all models condition on, with the self-conditioning fused; None at step 0.
-        """
-        self._finished = (*self._finished, *finished.tolist())
-        if self._conditioning is SelfConditioning.ESTIMATE:
-            self._conditions = [self._from_state(state)] * len(self._prefixes)
-        elif self._conditioning is SelfConditioning.FUSED:
-            condition = None if signal is None else conditioning.from_signal(signal)
-            self._conditions = [condition] * len(self._prefixes)
-        elif self._answered != (state.block, self._previous(state.step)):
-            self._conditions = [None] * len(self._prefixes)
-        passes = [self._predict(state, i) for i in range(len(self._prefixes))]
+    async def contribute(self, shown: Shown) -> Contribution:
+        """The contribution to a step."""
+        state = shown.state
+        if self._answered != (state.block, self._previous(state.step)):
+            self._own = [None] * len(self._prefixes)
+        passes = [await self._predict(shown, branch) for branch in range(len(self._prefixes))]
         self._answered = (state.block, state.step)
-        rows = self._combine(passes)
-        self._rows = rows if self._voicing.certify else None
+        rows = contrasted(passes[0], passes[1], self._contrast) if self._contrast else passes[0]
+        self._rows = rows if self._certify else None
         made = encode(
             rows,
             block=state.block,
             step=state.step,
-            codec=self._voicing.codec,
-            entries=self._voicing.entries,
-            reach=self._voicing.reach,
+            codec=self._encoding.codec,
+            entries=self._encoding.entries,
+            reach=self._encoding.reach,
         )
         self.entries.update(made.counts.tolist())
         return made
@@ -158,31 +111,16 @@ class Contributor:
         """
         return step - 1 if self._timing is None else self._timing.previous(step)
 
-    def _combine(self, passes: list[Tensor]) -> Tensor:
-        """One row of logits for each position, from those with the context and without it."""
-        a = self._voicing.contrast
-        return contrasted(passes[0], passes[1], a) if a else passes[0]
-
-    def _predict(self, state: SimplexState, branch: int) -> Tensor:
-        empty = np.empty(0, np.int64)
-        request = Predict(
+    async def _predict(self, shown: Shown, branch: int) -> Tensor:
+        process, state = self._process, shown.state
+        view = View(
+            (*self._prefixes[branch], *shown.answer),
             state,
-            (*self._prefixes[branch], *self._finished),
+            shown.open,
             self._suffix,
-            self._conditions[branch],
-            empty,
-            empty,
-            temperature=self._tempering,
+            process.condition(state, self._own[branch]),
+            process.row_temperature(state.step),
         )
-        logits = predict(self._model, [request])
-        if self._conditioning is SelfConditioning.OWN:
-            self._conditions[branch] = conditioning.from_logits(logits)
-        return logits[0]
-
-    @staticmethod
-    def _from_state(state: SimplexState) -> Bag | None:
-        return (
-            conditioning.from_estimate(torch.from_numpy(state.estimate).unsqueeze(0))
-            if state.step
-            else None
-        )
+        rows = await self._rows_of(view)
+        self._own[branch] = process.remember(rows)
+        return rows[0]

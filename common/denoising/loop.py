@@ -128,7 +128,7 @@ def _denoise_block(
                 process.condition(state, own),
                 process.row_temperature(state.step),
             ),
-            Shown(state, opened, finished, decided),
+            Shown(state, opened, text[len(plan.prompt) :], finished, decided),
         )
         fused: Fused = yield Collect(block, state.step)
         scores = allowed(plan, fused.scores, opened, first=len(given) if block == 0 else None)

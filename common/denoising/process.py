@@ -4,14 +4,16 @@ A process knows no model, no text and no network. States, views and what comes o
 values; a state is all that travels to a contributor.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from common.denoising.sampling import Draw
-from common.denoising.streams import Stream
+from common.denoising.streams import Stream, Words
 
 NOTHING = -1
 """In the place of an id: nothing stands there yet."""
@@ -103,12 +105,14 @@ class Needs:
     """How candidates are chosen, and tokens drawn from them."""
     candidates: bool
     """Whether anything depends on all candidates, and not on the best one alone."""
-    drawn_alone: bool
-    """Whether nothing is read of the candidates but the tokens drawn from them."""
+    words: Callable[[torch.device], Words] | None = None
+    """The random words of the draw, where nothing is read of the candidates but the tokens drawn
+    from them.
+    """
 
 
 class Process(Protocol):
-    """How a block goes from noise to text."""
+    """How a block goes from noise to text. Each takes the states that it made: `State` by name."""
 
     @property
     def name(self) -> str:
@@ -135,10 +139,10 @@ class Process(Protocol):
     def start(self, block: int, given: tuple[int, ...], stream: Stream) -> State:
         """The first state of a block, of which the first ids are given."""
 
-    def open(self, state: State) -> np.ndarray:
+    def open(self, state: Any) -> np.ndarray:
         """(open,) int64, the positions whose rows a state needs, rising."""
 
-    def condition(self, state: State, own: Any) -> Any:
+    def condition(self, state: Any, own: Any) -> Any:
         """What a model conditions on at a state; None for nothing.
 
         Args:
@@ -149,10 +153,10 @@ class Process(Protocol):
     def remember(self, rows: Tensor) -> Any:
         """What a model keeps of its own rows (1, open, V) for the next step."""
 
-    def advance(self, state: State, scored: Scored, stream: Stream) -> Advanced:
+    def advance(self, state: Any, scored: Scored, stream: Stream) -> Advanced:
         """Decide a step."""
 
-    def needs(self, step: int) -> Needs | None:
+    def needs(self, state: Any) -> Needs | None:
         """What certification must prove of a step; None where full rows are read."""
 
     def row_temperature(self, step: int) -> float:
@@ -166,6 +170,8 @@ class Shown:
     state: State
     open: np.ndarray
     """(open,) int64 positions whose rows are wanted."""
+    answer: tuple[int, ...] = ()
+    """Ids of the answer in the blocks before."""
     finished: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """(positions,) int64 ids of the block just ended, at step 0 of a later one; else empty."""
     decided: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))

@@ -18,15 +18,15 @@ from common.collaboration.compatibility import config_of
 from common.collaboration.contrast import contrasted
 from common.collaboration.fusion import Voice, fuse
 from common.collaboration.plan import plan_for
+from common.collaboration.settings import SessionSettings
 from common.collaboration.timing import Timing, timing_of
 from common.denoising.loop import Plan, Predict, Result, denoise
 from common.errors import BadDataError
 from common.evaluation.pair import Pair, Question
-from common.models.predict import predict
+from common.models.simplex_lm import predict
 from common.processes.simplex import conditioning
+from common.processes.simplex.settings import SelfConditioning, draw_of
 from common.processes.simplex.state import Bag
-from common.processes.simplex.terms import SelfConditioning, draw_of
-from common.wire.frames import SessionSettings
 
 BATCH = 16
 """Questions of a forward pass."""

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from common.denoising.streams import Words
-from common.models.simplex_lm import SimplexDiffusionLM
+from common.models.simplex_network import SimplexDiffusionLM
 from common.processes.simplex import conditioning
 from common.processes.simplex.state import Bag
-from common.text.vocabulary import Vocabulary
+from common.text.wordpiece import WordPieceVocabulary
 from common.training.denoising import noisy, predict, two_passes
 from common.training.examples import Batch, Crop, collate
 
@@ -68,7 +68,7 @@ class Pair:
 
     goliath: SimplexDiffusionLM
     david: SimplexDiffusionLM
-    vocabulary: Vocabulary
+    vocabulary: WordPieceVocabulary
 
     def logits(self, part: _Part, time: float) -> tuple[Tensor, Tensor]:
         """(scored, V) fp32 of each, on the same noise, conditioned on its own prediction."""

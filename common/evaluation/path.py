@@ -18,16 +18,16 @@ from common.collaboration.contribution import Codec, Contribution
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.fusion import Voice, fuse
 from common.collaboration.plan import plan_for
+from common.collaboration.settings import SessionSettings
 from common.collaboration.timing import timing_of
 from common.denoising.loop import Plan, Predict
 from common.errors import UsageError
 from common.evaluation.generation import question_seed
 from common.evaluation.pair import Pair, Question
-from common.models.predict import predict
+from common.models.simplex_lm import predict
 from common.processes.simplex import conditioning
+from common.processes.simplex.settings import SelfConditioning
 from common.processes.simplex.state import Bag, SimplexState
-from common.processes.simplex.terms import SelfConditioning
-from common.wire.frames import SessionSettings
 
 _NONE = np.empty(0, np.int64)
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from common.collaboration.settings import SessionSettings
 from common.evaluation import text
 from common.evaluation.answers import Answers, Cell, Row
 from common.evaluation.generation import BATCH, generate, question_seed
 from common.evaluation.judge import Judge
 from common.evaluation.pair import Pair, Question
-from common.text.vocabulary import Vocabulary
-from common.wire.frames import SessionSettings
+from common.text.wordpiece import WordPieceVocabulary
 
 SYSTEMS = ("goliath", "david", "pair", "contrast")
 """The last one is the pair with contrast: only questions that have a context tell the two apart."""
@@ -66,7 +66,7 @@ class Bench:
 def make_task(
     name: str,
     questions: Sequence[Question],
-    vocabulary: Vocabulary,
+    vocabulary: WordPieceVocabulary,
     *,
     max_tokens: int,
     limit: int | None = None,
@@ -93,7 +93,7 @@ def make_task(
 
 
 def _wanted(
-    question: Question, vocabulary: Vocabulary, common: set[str], max_tokens: int
+    question: Question, vocabulary: WordPieceVocabulary, common: set[str], max_tokens: int
 ) -> set[str]:
     asked, whole = (rendered(t, vocabulary) for t in (question.instruction, question.response))
     begun = rendered(question.response, vocabulary, max_tokens)
@@ -102,7 +102,7 @@ def _wanted(
 
 
 def _facts(
-    questions: Sequence[Question], vocabulary: Vocabulary, max_tokens: int
+    questions: Sequence[Question], vocabulary: WordPieceVocabulary, max_tokens: int
 ) -> dict[Question, set[str]]:
     """What the answer to each question that has a context should have from it."""
 
@@ -119,7 +119,7 @@ def _facts(
     }
 
 
-def rendered(words: str, vocabulary: Vocabulary, limit: int | None = None) -> str:
+def rendered(words: str, vocabulary: WordPieceVocabulary, limit: int | None = None) -> str:
     """A text as a model would have written it: cut to `limit` tokens, without what the vocabulary
     cannot write.
     """

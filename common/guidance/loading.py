@@ -7,7 +7,7 @@ from common.guidance.choice import GuideChoice
 from common.guidance.classifier import SimplexClassifier
 from common.guidance.guide import Guide
 from common.models.registry import load_as
-from common.models.simplex_lm import SimplexDiffusionLM
+from common.models.simplex_network import SimplexDiffusionLM
 
 
 def load_guide(choice: GuideChoice, model: SimplexDiffusionLM, *, longest_block: int) -> Guide:

@@ -17,7 +17,7 @@ from common.guidance.classifier import SimplexClassifier
 from common.guidance.texts import check_labels, read_texts
 from common.guidance.training import DOUBTS, GuideTrainer, GuideTraining
 from common.models import registry
-from common.text.vocabulary import Vocabulary
+from common.text.wordpiece import WordPieceVocabulary
 from common.training.export import SUMMARY
 
 Report = Callable[[int, float], None]
@@ -115,7 +115,7 @@ def train_guide(
     return done
 
 
-def _save(classifier: SimplexClassifier, vocabulary: Vocabulary, folder: Path) -> None:
+def _save(classifier: SimplexClassifier, vocabulary: WordPieceVocabulary, folder: Path) -> None:
     """What `save_pretrained` writes, without its bar on stderr."""
     classifier.config.architectures = [type(classifier).__name__]
     classifier.config.dtype = "float32"

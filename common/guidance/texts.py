@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.errors import BadDataError
-from common.text.vocabulary import Vocabulary
+from common.text.wordpiece import WordPieceVocabulary
 
 CUT_SHARE = 0.5
 SHORTEST = 4
@@ -26,7 +26,7 @@ class Text:
     label: str
 
 
-def read_texts(path: Path, vocabulary: Vocabulary) -> list[Text]:
+def read_texts(path: Path, vocabulary: WordPieceVocabulary) -> list[Text]:
     """The labelled texts of a file, in its order.
 
     Raises:
@@ -78,7 +78,7 @@ def check_labels(texts: Iterable[Text], held_out: Iterable[Text]) -> None:
 
 def blocks_of(
     texts: Sequence[Text],
-    vocabulary: Vocabulary,
+    vocabulary: WordPieceVocabulary,
     *,
     length: int,
     rng: np.random.Generator | None = None,

@@ -20,9 +20,9 @@ from common.collaboration.compatibility import config_of
 from common.guidance.classifier import SimplexClassifier, SimplexClassifierConfig
 from common.guidance.texts import Text, blocks_of
 from common.models import registry
-from common.models.simplex_lm import SimplexDiffusionLM
+from common.models.simplex_network import SimplexDiffusionLM
 from common.processes.simplex.state import Bag
-from common.text.vocabulary import Vocabulary
+from common.text.wordpiece import WordPieceVocabulary
 
 DOUBTS = (0.0, 0.5, 0.9, 1.0)
 """Doubts at which the held-out accuracy is told."""
@@ -61,7 +61,7 @@ class GuideTrainer:
     def __init__(
         self,
         start: SimplexDiffusionLM,
-        vocabulary: Vocabulary,
+        vocabulary: WordPieceVocabulary,
         texts: Sequence[Text],
         config: GuideTraining,
     ):
@@ -156,7 +156,7 @@ def _from_start(start: SimplexDiffusionLM, labels: list[str]) -> SimplexClassifi
     return registry.placed(classifier, str(start.device))
 
 
-def _unigrams(texts: Sequence[Text], vocabulary: Vocabulary) -> Tensor:
+def _unigrams(texts: Sequence[Text], vocabulary: WordPieceVocabulary) -> Tensor:
     """Log-probabilities (V,) fp32; a piece that the texts lack counts a tenth."""
     counts = torch.full((vocabulary.size,), 0.1)
     for text in texts:

@@ -17,8 +17,10 @@ from common.errors import BadModelError, UsageError, VocabularyMismatchError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from common.models.simplex_lm import SimplexDiffusionLM
+    from common.models.simplex_network import SimplexDiffusionLM
+    from common.text.templates import Template
     from common.text.vocabulary import Vocabulary
+    from common.text.wordpiece import WordPieceVocabulary
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 DEFAULT_GOLIATH = "goliath-mini"
@@ -98,9 +100,38 @@ def _from_hub(name: str) -> Path:
         ) from error
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LanguageModel:
+    """A model that is ready, of whatever family."""
+
+    name: str
+    predictor: Any
+    """A `Predictor`; one that can be a Goliath also has `process`, `defaults`, `block_length` and
+    `times`.
+    """
+    vocabulary: Vocabulary
+    template: Template
+
+
+def open_model(name: str, *, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
+    """A model of any family with all that a session needs; arguments and errors as `load`."""
+    network, vocabulary = load(name, device=device, dtype=dtype)
+    return simplex_model(find(name).name, network, vocabulary)
+
+
+def simplex_model(
+    name: str, network: SimplexDiffusionLM, vocabulary: WordPieceVocabulary
+) -> LanguageModel:
+    """A loaded model of this project."""
+    from common.models.simplex_lm import SimplexPredictor
+    from common.text.templates import TemplateV1
+
+    return LanguageModel(name, SimplexPredictor(network), vocabulary, TemplateV1(vocabulary))
+
+
 def load(
     name: str, *, device: str = "cpu", dtype: str = "float32"
-) -> tuple[SimplexDiffusionLM, Vocabulary]:
+) -> tuple[SimplexDiffusionLM, WordPieceVocabulary]:
     """A model in eval mode and its vocabulary.
 
     Args:
@@ -113,26 +144,26 @@ def load(
         VocabularyMismatchError: the folder's tokenizer is not the one that the model was
             trained with.
     """
-    from common.models.simplex_lm import SimplexDiffusionLM
+    from common.models.simplex_network import SimplexDiffusionLM
 
     return load_as(SimplexDiffusionLM, name, device=device, dtype=dtype)
 
 
 def load_as(
     kind: type[_Model], name: str, *, device: str = "cpu", dtype: str = "float32"
-) -> tuple[_Model, Vocabulary]:
+) -> tuple[_Model, WordPieceVocabulary]:
     """A model of one of this project's kinds and its vocabulary; else as `load`."""
     import torch
     from transformers.utils import logging
 
-    from common.text.vocabulary import Vocabulary
+    from common.text.wordpiece import WordPieceVocabulary
 
     found = find(name)
     config_class: Any = kind.config_class
     _check_files(found.folder, config_class.model_type)
     logging.disable_progress_bar()  # a bar on stderr says nothing about files of a few megabytes
     logging.set_verbosity_error()  # its report of missing weights is what _check_loaded raises
-    vocabulary = Vocabulary.load(found.folder)
+    vocabulary = WordPieceVocabulary.load(found.folder)
     try:
         config = config_class.from_pretrained(found.folder)
         loaded: Any = kind.from_pretrained(

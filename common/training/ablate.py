@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from common.denoising.streams import Words
-from common.models.simplex_lm import SimplexDiffusionLM
+from common.models.simplex_network import SimplexDiffusionLM
 from common.processes.simplex import conditioning
+from common.processes.simplex.settings import Reading
 from common.processes.simplex.state import model_input
-from common.processes.simplex.terms import Reading
 from common.training import start
 from common.training.denoising import loss_curve
 from common.training.examples import Batch, Crop, Record, collate, epoch_batches, read_records

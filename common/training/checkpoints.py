@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from common.errors import BadModelError
-from common.models.simplex_lm import SimplexDiffusionLM
-from common.text.vocabulary import Vocabulary
+from common.models.simplex_network import SimplexDiffusionLM
+from common.text.wordpiece import WordPieceVocabulary
 
 KEPT = 2
 METRICS = "metrics.jsonl"
@@ -28,7 +28,7 @@ def save(
     model: SimplexDiffusionLM,
     averaged: SimplexDiffusionLM,
     optimizer: torch.optim.Optimizer,
-    vocabulary: Vocabulary,
+    vocabulary: WordPieceVocabulary,
     meta: dict[str, Any],
 ) -> Path:
     """Write step-N under `folder`, complete or not at all, and drop all but the newest two."""

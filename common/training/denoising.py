@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from common.denoising.streams import Words
-from common.models.simplex_lm import SimplexDiffusionLM
+from common.models.simplex_network import SimplexDiffusionLM
 from common.processes.simplex import conditioning
+from common.processes.simplex.settings import Reading, SelfConditioning
 from common.processes.simplex.state import Bag, ModelInput, model_input
-from common.processes.simplex.terms import Reading, SelfConditioning
 from common.training.examples import Batch
 
 

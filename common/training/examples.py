@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from common.errors import BadDataError
-from common.text.vocabulary import Vocabulary
+from common.text.wordpiece import WordPieceVocabulary
 
 SHORT_BLOCK_SHARE = 0.25
 INFILL_SHARE = 0.1
@@ -73,7 +73,7 @@ class Batch:
     """(batch, block) bool."""
 
 
-def read_records(path: Path, vocabulary: Vocabulary) -> list[Record]:
+def read_records(path: Path, vocabulary: WordPieceVocabulary) -> list[Record]:
     """Records of a JSONL file: `instruction`, optional `context`, `response`; or `text`. `source`
     is optional.
     """
@@ -113,7 +113,7 @@ def read_records(path: Path, vocabulary: Vocabulary) -> list[Record]:
 
 
 def crops_of(
-    record: Record, vocabulary: Vocabulary, *, block_length: int, rng: np.random.Generator
+    record: Record, vocabulary: WordPieceVocabulary, *, block_length: int, rng: np.random.Generator
 ) -> Iterator[Crop]:
     """All blocks of a record, in the forms that inference meets."""
     if record.plain:
@@ -131,7 +131,9 @@ def crops_of(
         )
 
 
-def _block(prefix: Sequence[int], rest: Sequence[int], vocabulary: Vocabulary, length: int) -> Crop:
+def _block(
+    prefix: Sequence[int], rest: Sequence[int], vocabulary: WordPieceVocabulary, length: int
+) -> Crop:
     target = (*rest, *(vocabulary.end,) * length)[:length]
     return Crop(tuple(prefix), target, min(length, len(rest) + 1 + PADDING_SCORED), ())
 
@@ -139,7 +141,7 @@ def _block(prefix: Sequence[int], rest: Sequence[int], vocabulary: Vocabulary, l
 def _gap_in_answer(
     record: Record,
     before: Sequence[int],
-    vocabulary: Vocabulary,
+    vocabulary: WordPieceVocabulary,
     length: int,
     rng: np.random.Generator,
 ) -> Crop:
@@ -159,7 +161,7 @@ def _gap(
     text: Sequence[int],
     start: int,
     prefix: Sequence[int],
-    vocabulary: Vocabulary,
+    vocabulary: WordPieceVocabulary,
     length: int,
     rng: np.random.Generator,
 ) -> Crop:
@@ -174,7 +176,7 @@ def _gap(
 
 
 def _continuations(
-    text: Sequence[int], vocabulary: Vocabulary, length: int, rng: np.random.Generator
+    text: Sequence[int], vocabulary: WordPieceVocabulary, length: int, rng: np.random.Generator
 ) -> Iterator[Crop]:
     for start in range(int(rng.integers(length)), len(text) - length + 1, length):
         seen = text[max(0, start - int(rng.integers(8, 97))) : start]
@@ -188,7 +190,7 @@ def _continuations(
 
 def epoch_batches(
     records: Sequence[Record],
-    vocabulary: Vocabulary,
+    vocabulary: WordPieceVocabulary,
     *,
     shares: Mapping[str, float],
     block_length: int,
@@ -226,7 +228,7 @@ def epoch_batches(
     return batches
 
 
-def without_context(crop: Crop, vocabulary: Vocabulary) -> Crop:
+def without_context(crop: Crop, vocabulary: WordPieceVocabulary) -> Crop:
     """The crop as the large model sees it: public text alone."""
     if crop.prefix[1:2] != (vocabulary.context,):
         return crop
@@ -234,7 +236,7 @@ def without_context(crop: Crop, vocabulary: Vocabulary) -> Crop:
     return replace(crop, prefix=(crop.prefix[0], *crop.prefix[after:]))
 
 
-def collate(crops: Sequence[Crop], vocabulary: Vocabulary) -> Batch:
+def collate(crops: Sequence[Crop], vocabulary: WordPieceVocabulary) -> Batch:
     """Crops of one block length as a padded batch."""
     block = len(crops[0].target)
     sizes = [len(c.prefix) + block + len(c.suffix) for c in crops]

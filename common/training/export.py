@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from common.models.simplex_lm import SimplexDiffusionLM
-from common.text.vocabulary import Vocabulary
+from common.models.simplex_network import SimplexDiffusionLM
+from common.text.wordpiece import WordPieceVocabulary
 
 WEIGHTS = "model.safetensors"
 SUMMARY = "training.json"
@@ -25,7 +25,10 @@ def _packed(name: str, tensor: Tensor) -> Tensor:
 
 
 def export(
-    model: SimplexDiffusionLM, vocabulary: Vocabulary, folder: Path, summary: dict[str, Any]
+    model: SimplexDiffusionLM,
+    vocabulary: WordPieceVocabulary,
+    folder: Path,
+    summary: dict[str, Any],
 ) -> Path:
     """Write config, weights, tokenizer and how the model was trained.
 

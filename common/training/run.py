@@ -15,8 +15,8 @@ from common.collaboration.compatibility import (
 )
 from common.errors import BadModelError, UsageError
 from common.models import registry
-from common.models.simplex_lm import SimplexDiffusionLM
-from common.text.vocabulary import Vocabulary
+from common.models.simplex_network import SimplexDiffusionLM
+from common.text.wordpiece import WordPieceVocabulary
 from common.training import checkpoints, start
 from common.training.examples import Record, read_records
 from common.training.export import export
@@ -57,12 +57,12 @@ class Run:
     """Entries of the model's config for a new model, such as block_length or self_conditioning."""
 
 
-def _vocabulary_of(name: str) -> Vocabulary:
+def _vocabulary_of(name: str) -> WordPieceVocabulary:
     folder = Path(name) if Path(name).is_dir() else registry.find(name).folder
-    return Vocabulary.load(folder)
+    return WordPieceVocabulary.load(folder)
 
 
-def begin(run: Run, *, device: str) -> tuple[SimplexDiffusionLM, Vocabulary]:
+def begin(run: Run, *, device: str) -> tuple[SimplexDiffusionLM, WordPieceVocabulary]:
     """The model and vocabulary that a run starts from.
 
     Raises:
@@ -118,7 +118,7 @@ def begin(run: Run, *, device: str) -> tuple[SimplexDiffusionLM, Vocabulary]:
 
 
 def _helped(
-    run: Run, model: SimplexDiffusionLM, vocabulary: Vocabulary, device: str
+    run: Run, model: SimplexDiffusionLM, vocabulary: WordPieceVocabulary, device: str
 ) -> SimplexDiffusionLM | None:
     """The large model that the run's model learns to help.
 

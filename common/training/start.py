@@ -11,9 +11,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModel, BertConfig
 
-from common.models.simplex_lm import SimplexDiffusionConfig, SimplexDiffusionLM
+from common.models.simplex_network import SimplexDiffusionConfig, SimplexDiffusionLM
 from common.processes.simplex.schedule import PRIOR_CURVE
-from common.text.vocabulary import SPECIAL, Vocabulary
+from common.text.wordpiece import SPECIAL, WordPieceVocabulary
 from common.training.examples import Record
 
 LATER_SETTINGS = ("reading", "noise_m", "noise_r", "local_width")
@@ -32,7 +32,7 @@ def reread(model: SimplexDiffusionLM, **settings: Any) -> SimplexDiffusionLM:
 
 
 def unigrams(
-    records: Sequence[Record], vocabulary: Vocabulary, shares: Mapping[str, float]
+    records: Sequence[Record], vocabulary: WordPieceVocabulary, shares: Mapping[str, float]
 ) -> Tensor:
     """Log-probabilities (V,) fp32 of the tokens to learn, [END] once an answer."""
     counts = torch.full((vocabulary.size,), UNSEEN)
@@ -44,7 +44,7 @@ def unigrams(
     return (counts / counts.sum()).log()
 
 
-def rows_for(vocabulary: Vocabulary, source: Tokenizer, table: Tensor) -> Tensor:
+def rows_for(vocabulary: WordPieceVocabulary, source: Tokenizer, table: Tensor) -> Tensor:
     """Embedding rows of the source's table for each piece, (V, width) fp32.
 
     Template tokens that the source lacks start from its [SEP], which also ends text.
@@ -56,7 +56,9 @@ def rows_for(vocabulary: Vocabulary, source: Tokenizer, table: Tensor) -> Tensor
     return table[torch.tensor(ids)].clone()
 
 
-def from_encoder(folder: Path, vocabulary: Vocabulary, **config: Any) -> SimplexDiffusionLM:
+def from_encoder(
+    folder: Path, vocabulary: WordPieceVocabulary, **config: Any
+) -> SimplexDiffusionLM:
     """A model around the pretrained encoder in `folder`, its vocabulary cut down to ours."""
     source = Tokenizer.from_file(str(folder / "tokenizer.json"))
     encoder = AutoModel.from_pretrained(folder, dtype=torch.float32)
@@ -79,7 +81,7 @@ def from_encoder(folder: Path, vocabulary: Vocabulary, **config: Any) -> Simplex
 
 def small(
     folder: Path,
-    vocabulary: Vocabulary,
+    vocabulary: WordPieceVocabulary,
     *,
     width: int,
     layers: int,

@@ -19,11 +19,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common.denoising.streams import Words
 from common.errors import BadDataError
-from common.models.simplex_lm import SimplexDiffusionLM
+from common.models.simplex_network import SimplexDiffusionLM
 from common.processes.simplex import conditioning
+from common.processes.simplex.settings import Reading, SelfConditioning
 from common.processes.simplex.state import Bag
-from common.processes.simplex.terms import Reading, SelfConditioning
-from common.text.vocabulary import Vocabulary
+from common.text.wordpiece import WordPieceVocabulary
 from common.training import checkpoints
 from common.training.denoising import loss_curve, noisy, predict
 from common.training.examples import (
@@ -126,7 +126,7 @@ class Trainer:
     def __init__(
         self,
         model: SimplexDiffusionLM,
-        vocabulary: Vocabulary,
+        vocabulary: WordPieceVocabulary,
         config: TrainingConfig,
         *,
         records: Sequence[Record],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from common.text.vocabulary import SPECIAL, Vocabulary
+from common.text.wordpiece import SPECIAL, WordPieceVocabulary
 
 PIECES = 15_000
 
@@ -28,7 +28,7 @@ _PLAIN = {
 """Printed quotes, dashes and ellipses, written as the training text writes them."""
 
 
-def trim(source: Tokenizer, texts: Iterable[str], size: int) -> Vocabulary:
+def trim(source: Tokenizer, texts: Iterable[str], size: int) -> WordPieceVocabulary:
     """A smaller vocabulary of the same kind: template tokens, the characters in use, and the pieces
     most used.
 
@@ -75,7 +75,7 @@ def trim(source: Tokenizer, texts: Iterable[str], size: int) -> Vocabulary:
         for i, p in enumerate(SPECIAL)
     ]
     spec["post_processor"] = spec["padding"] = spec["truncation"] = None
-    return Vocabulary(Tokenizer.from_str(json.dumps(spec)))
+    return WordPieceVocabulary(Tokenizer.from_str(json.dumps(spec)))
 
 
 def training_texts(paths: Sequence[Path]) -> Iterator[str]:
@@ -86,7 +86,7 @@ def training_texts(paths: Sequence[Path]) -> Iterator[str]:
             yield " ".join(row.get(k) or "" for k in ("instruction", "context", "response", "text"))
 
 
-def inflation(source: Tokenizer, trimmed: Vocabulary, texts: Sequence[str]) -> float:
+def inflation(source: Tokenizer, trimmed: WordPieceVocabulary, texts: Sequence[str]) -> float:
     """How many more tokens the texts have in the trimmed vocabulary: a share of the source's."""
     before = sum(len(e.tokens) for e in source.encode_batch(texts, add_special_tokens=False))
     return sum(map(len, trimmed.encode_batch(texts))) / before - 1

@@ -15,8 +15,8 @@ from common.collaboration.contribution import Answer, Ask
 from common.denoising.plan import FinishReason
 from common.errors import MAX_TEXT, InvalidFrameError
 from common.pb import collaboration_pb2 as pb
+from common.processes.simplex.settings import SelfConditioning
 from common.processes.simplex.state import FusedSignal
-from common.processes.simplex.terms import SelfConditioning
 from common.wire.checks import (
     bounded,
     choice,

@@ -6,14 +6,14 @@ that `common.wire.conversions` read from a peer has been checked; one made here 
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import Any
 
 import numpy as np
 
 from common.collaboration.contribution import Answer, Ask, Codec
-from common.collaboration.timing import Every
+from common.collaboration.settings import ContributorSettings, ProcessFacts, SessionSettings
 from common.denoising.plan import FinishReason
-from common.processes.simplex.state import FusedSignal
-from common.processes.simplex.terms import Projection, SelfConditioning
+from common.text.templates import Message
 
 PROTOCOL_VERSION = 1
 """Version of the wire contract that this software speaks."""
@@ -38,100 +38,12 @@ class Role(StrEnum):
     CONTRIBUTOR = "contributor"
 
 
-class LateRule(StrEnum):
-    """What the server does when a contribution is not there within the budget."""
-
-    WAIT = "wait"
-    SOLO = "solo"
-    FAIL = "fail"
-
-
-class NoiseKind(StrEnum):
-    """How the noise of a simplex state is made from the seed."""
-
-    DENSE = "dense"
-    EXTREMES = "extremes"
-
-
 class Outcome(IntEnum):
     """What became, for one step, of the contribution that it uses; a byte on the wire."""
 
     TOOK_PART = 1
     LATE = 2
     MISSED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class SimplexProcess:
-    """The diffusion process: tokens are points of a simplex, corrupted by Gaussian noise."""
-
-    k: float
-    """Simplex value of a certain token, in (0, 1000]."""
-    schedule: str
-    """Name of the noise schedule, which fixes its constants."""
-    noise_form: NoiseKind
-    """How noise is made."""
-    extremes_draws: int = 0
-    """m of `extremes`: normals drawn for each position; 0 for `dense`."""
-    extremes_rows: int = 0
-    """r of `extremes`: rows averaged for the tail; 0 for `dense`."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
-    """The terms of a session, wished for in `Open`, agreed in `Opened`."""
-
-    block_length: int
-    """Positions that are generated together."""
-    steps: int
-    """Denoising steps of a block."""
-    max_tokens: int
-    """Longest answer, in tokens."""
-    temperature: float
-    """What the models' logits are divided by, but for the state's likelihood, in [0, 100]; 0 is
-    greedy.
-    """
-    min_p: float
-    """Least probability of a candidate as a share of the best one's, in (0, 1]."""
-    seed: int
-    """Seed of all noise, uint64."""
-    weight: float
-    """Share of the client's contribution in the fused logits, in [0, 1]."""
-    late_rule: LateRule
-    """What happens when a contribution is late."""
-    codec: Codec
-    """How contributions are written."""
-    self_conditioning: SelfConditioning
-    """What models condition on beside the state."""
-    budget_ms: int
-    """Time that a contribution may take, in milliseconds."""
-    projection: Projection = Projection.SAMPLE
-    """How scores become the estimate of the next state."""
-    halt_patience: int = 0
-    """Unchanged steps in a row after which a block ends early, under 2**16; 0 is never."""
-    halt_margin: float = 0.0
-    """Least lead of each best candidate for that, in logits, in [0, 1000]."""
-    ramp: float = 0.0
-    """How much later the last position of a block is denoised than the first, as a share of the
-    steps that one position takes, in [0, 16]; 0: all at once.
-    """
-    top_p: float = 1.0
-    """Share of the candidates' mass that is drawn from, or hot, the best first, in (0, 1]."""
-    no_repeat: int = 0
-    """Tokens of a run that is not drawn twice in a block, 2 to 16; 0: all may be. Instead the
-    position takes another candidate, of the nucleus or not.
-    """
-    certify: bool = False
-    """Whether the server may ask for entries that a contribution left out."""
-    lag: int = 0
-    """Steps that contributions lag behind, 0 (lock-step) to 16."""
-    every: Every | None = None
-    """Which steps have fresh contributions; None for all. Never together with a lag."""
-
-    @property
-    def blocks(self) -> int:
-        """Blocks of the longest answer."""
-        return -(-self.max_tokens // self.block_length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +81,23 @@ class ServerInfo:
     vocabulary_fingerprint: bytes
     """SHA-256, 32 bytes."""
     vocabulary_size: int
-    process: SimplexProcess
+    process: ProcessFacts
     limits: Limits
     defaults: SessionSettings
     """The settings that suit the model; the seed in it means nothing."""
+    contributor_defaults: ContributorSettings
+    """The settings that suit a contributor to it."""
     features: tuple[str, ...] = ()
     protocol_version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What was agreed with one contributor."""
+
+    contributor_id: str
+    settings: ContributorSettings
+    display_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,13 +106,19 @@ class Opened:
 
     session_id: str
     settings: SessionSettings
-    process: SimplexProcess
+    contributors: tuple[Agreed, ...]
+    """All who take part, in the order of their ids."""
+    process: ProcessFacts
+    messages: tuple[Message, ...]
+    """The public conversation."""
     prompt_ids: np.ndarray
     """(prompt,) int64 token ids of the prompt in the server's template."""
     suffix_ids: np.ndarray
     """(suffix,) int64 token ids; empty without a suffix."""
     times: tuple[float, ...]
-    """Time of each step, 1 first, falling, all above 0."""
+    """Time of each step, 1 first, falling, all above 0; empty where the process has no times."""
+    end_ids: tuple[int, ...]
+    """Ids that end an answer, at least one."""
     limits: Limits
     model_name: str
     vocabulary_size: int
@@ -218,8 +147,8 @@ class Checkpoint:
     block: int
     finished_ids: np.ndarray
     """(block * block_length,) int64 token ids of the finished blocks."""
-    estimates: tuple[np.ndarray, ...]
-    """Estimate of each step of this block so far, as in `Step`."""
+    states: tuple[Any, ...]
+    """The state of each step of this block so far, as in `Step`."""
     participations: tuple[Participation, ...] = ()
     unchanged_steps: int = 0
     """Steps in a row, up to the last one, that changed no token."""
@@ -231,9 +160,13 @@ class Open:
 
     role: Role
     contributor_id: str
-    prompt: str
+    messages: tuple[Message, ...]
+    """The public conversation that the answer follows."""
     settings: SessionSettings
-    process: SimplexProcess
+    """Requested for the session."""
+    contributor: ContributorSettings
+    """Requested for this contributor."""
+    process: ProcessFacts
     vocabulary_fingerprint: bytes
     """SHA-256, 32 bytes."""
     suffix: str = ""
@@ -260,16 +193,12 @@ class Step:
 
     block: int
     step: int
-    estimate: np.ndarray
-    """(block_length, h) int64 token ids, the best first; h = 0 at step 0, later 1, or up to 16 with
-    the projection multi-hot; -1 where a row has fewer than h.
-    """
+    state: Any
+    """The `State`, as the agreed process has it."""
     finished_ids: np.ndarray = field(default_factory=_no_ids)
     """(block_length,) int64 ids of the block just ended, at step 0 of a later one, else none."""
     decided: np.ndarray = field(default_factory=_no_bytes)
     """(block_length,) uint8, who decided the tokens of the step before; empty at the first step."""
-    fused: FusedSignal | None = None
-    """What to condition on, with the self-conditioning fused, but at step 0."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from common.collaboration.settings import SessionSettings
 from common.pb import collaboration_pb2 as pb
-from common.processes.simplex.terms import MAX_HOT, Projection
+from common.processes.simplex.settings import MAX_HOT, Projection
 from common.wire.checks import (
     MAX_NAMES,
     choice,
@@ -32,7 +33,6 @@ from common.wire.frames import (
     Participation,
     Role,
     ServerInfo,
-    SessionSettings,
 )
 from common.wire.terms import (
     CEILING,

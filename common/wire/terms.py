@@ -1,21 +1,21 @@
 """What a session is bound by (process, settings, limits) between dataclasses and protobuf."""
 
+from common.collaboration.settings import LateRule, SessionSettings
 from common.collaboration.timing import MAX_EVERY, MAX_LAG, Every
 from common.denoising.halting import MAX_MARGIN, MAX_PATIENCE
 from common.errors import ProcessMismatchError, ProtocolMismatchError
 from common.pb import collaboration_pb2 as pb
-from common.processes.simplex.terms import LONGEST_NO_REPEAT, MAX_RAMP, Projection, SelfConditioning
-from common.wire.checks import choice, integer, number, plain_name, refuse, within_limit
-from common.wire.contribution import CODECS
-from common.wire.frames import (
-    MAX_INDEX,
-    PROTOCOL_VERSION,
-    LateRule,
-    Limits,
+from common.processes.simplex.settings import (
+    LONGEST_NO_REPEAT,
+    MAX_RAMP,
     NoiseKind,
-    SessionSettings,
+    Projection,
+    SelfConditioning,
     SimplexProcess,
 )
+from common.wire.checks import choice, integer, number, plain_name, refuse, within_limit
+from common.wire.contribution import CODECS
+from common.wire.frames import MAX_INDEX, PROTOCOL_VERSION, Limits
 
 _LATE_RULES: dict[LateRule, pb.LateRule] = {
     LateRule.WAIT: pb.LATE_RULE_WAIT,

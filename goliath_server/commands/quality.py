@@ -12,14 +12,14 @@ import typer
 
 from common.collaboration.timing import MAX_LAG
 from common.errors import UsageError
-from common.processes.simplex.terms import LONGEST_NO_REPEAT, Projection, SelfConditioning
+from common.processes.simplex.settings import LONGEST_NO_REPEAT, Projection, SelfConditioning
 from common.program.console import note, print_json
 
 if TYPE_CHECKING:
     from common.evaluation.answers import Answers, Cell
     from common.evaluation.quality import Bench, Task
     from common.evaluation.quality_report import Rows
-    from common.wire.frames import SessionSettings
+    from common.collaboration.settings import SessionSettings
 
 _SYSTEMS = ("goliath", "david", "pair", "contrast")
 _MAX_STEPS = 1024

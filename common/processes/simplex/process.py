@@ -5,6 +5,7 @@ fusion). The answer is the greedy projection of the last fused scores: nothing i
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,8 +17,8 @@ from common.denoising.sampling import Candidates, Draw, best_candidates, greedy
 from common.denoising.streams import Stream, Words
 from common.processes.simplex import conditioning
 from common.processes.simplex.schedule import times_at
+from common.processes.simplex.settings import MAX_HOT, Projection, SelfConditioning, draw_of
 from common.processes.simplex.state import Bag, FusedSignal, SimplexState
-from common.processes.simplex.terms import MAX_HOT, Projection, SelfConditioning, draw_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +105,14 @@ class Simplex:
         own = self.self_conditioning is SelfConditioning.OWN
         return conditioning.from_logits(rows) if own else None
 
-    def needs(self, step: int) -> Needs:
+    def needs(self, state: SimplexState) -> Needs:
         """A step reads candidates; the last one only the best."""
-        candidates = step < self.steps - 1 and (
+        if state.step == self.steps - 1 or not (
             self._reads_best or (self.temperature > 0 and self.min_p < 1)
-        )
-        return Needs(self.draw, candidates, candidates and not self._reads_best)
+        ):
+            return Needs(self.draw, candidates=False)
+        words = None if self._reads_best else partial(self._words, state)
+        return Needs(self.draw, candidates=True, words=words)
 
     def advance(self, state: SimplexState, scored: Scored, stream: Stream) -> Advanced:
         """Project the fused scores; the last ones greedily."""
@@ -125,8 +128,9 @@ class Simplex:
         if ended:
             return Advanced(greedy(scores)[0].cpu().numpy(), None)
         estimate = self._project(state, scores, best)[0].cpu().numpy()
-        fused = self.self_conditioning is SelfConditioning.FUSED and best is not None
-        signal = conditioning.fused_signal(best) if fused else None
+        signal = None
+        if best is not None and self.self_conditioning is SelfConditioning.FUSED:
+            signal = conditioning.fused_signal(best)
         after = self.state(state.block, state.step + 1, estimate, signal)
         return Advanced(estimate[:, 0], replace(after, still=still))
 
@@ -151,5 +155,9 @@ class Simplex:
         """The estimate, (1, block_length, h) int64."""
         if best is not None and self.projection is Projection.MULTI_HOT:
             return best.hot(most=MAX_HOT, top_p=self.top_p)
-        words = Words([self.seed], [state.block], [state.step], scores.device)
+        words = self._words(state, scores.device)
         return self.draw.tokens(scores, words).unsqueeze(-1)
+
+    def _words(self, state: SimplexState, device: torch.device) -> Words:
+        """The random words of a step."""
+        return Words([self.seed], [state.block], [state.step], device)

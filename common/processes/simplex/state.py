@@ -17,7 +17,7 @@ from common.denoising.halting import Standstill
 from common.denoising.process import NOTHING, Draft
 from common.denoising.streams import Purpose, Words, uniform
 from common.processes.simplex.schedule import alpha_bar
-from common.processes.simplex.terms import Reading
+from common.processes.simplex.settings import Reading
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,80 @@
+"""The settings of a session and of each contributor: requested in `Open`, agreed in `Opened`."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from common.collaboration.contribution import Codec
+from common.collaboration.timing import MAX_LAG, Every
+from common.denoising.settings import setting
+from common.processes.masked.settings import MaskedProcess, MaskedSettings
+from common.processes.simplex.settings import SimplexProcess, SimplexSettings
+
+MAX_STEPS = 2**16 - 1
+"""Blocks and steps fill one counter word of the noise together."""
+
+
+class LateRule(StrEnum):
+    """What the server does when a contribution is not there within the budget."""
+
+    WAIT = "wait"
+    SOLO = "solo"
+    FAIL = "fail"
+
+
+class Mode(StrEnum):
+    """What the rows of a contribution mean."""
+
+    INTERPOLATE = "interpolate"
+    """Logits of the contributor's own model."""
+    DELTA = "delta"
+    """What a context or a training changes in them."""
+
+
+ProcessFacts = SimplexProcess | MaskedProcess
+"""What all models of a session were trained for, by process."""
+ProcessSettings = SimplexSettings | MaskedSettings
+"""What a process can be asked for, by process."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What holds for all who take part in a session."""
+
+    block_length: int = setting(
+        64, "Positions that are generated together", low=1, high=4096, unit="positions"
+    )
+    steps: int = setting(32, "Most denoising steps of a block", low=1, high=MAX_STEPS, unit="steps")
+    max_tokens: int = setting(64, "Longest answer", low=1, high=2**20, unit="tokens")
+    seed: int = setting(0, "Seed of all noise", low=0, high=2**64 - 1)
+    late_rule: LateRule = setting(
+        LateRule.WAIT, "What happens when a contribution is late: wait, solo or fail"
+    )
+    certify: bool = setting(
+        False,
+        "Whether the server asks for logits that were left out, where they could change a token",
+    )
+    lag: int = setting(
+        0, "Steps that contributions lag behind; 0 is lock-step", low=0, high=MAX_LAG, unit="steps"
+    )
+    every: Every | None = setting(
+        None, "Which steps have fresh contributions; never together with a lag"
+    )
+    process: ProcessSettings = field(default_factory=SimplexSettings)
+    """Settings of the process alone."""
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the longest answer, where blocks begin behind the prompt."""
+        return -(-self.max_tokens // self.block_length)
+
+
+@dataclass(frozen=True, slots=True)
+class ContributorSettings:
+    """What holds for one contributor."""
+
+    weight: float = setting(0.75, "Share of the contribution in the fused logits", low=0, high=1)
+    mode: Mode = setting(Mode.INTERPOLATE, "What the rows of a contribution mean")
+    codec: Codec = setting(Codec.TOPK, "How rows are written: topk or dense")
+    budget_ms: int = setting(
+        10_000, "Time that a contribution may take", low=1, high=3_600_000, unit="milliseconds"
+    )

@@ -1,0 +1,1 @@
+"""Masked diffusion: a position is settled or [MASK]; a step settles some."""

@@ -1,0 +1,137 @@
+"""The choices of simplex diffusion, by name; importing this imports no torch."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from common.denoising.halting import MAX_MARGIN, MAX_PATIENCE
+from common.denoising.settings import setting
+
+
+class SelfConditioning(StrEnum):
+    """Whose last prediction a model conditions on, beside the state."""
+
+    OWN = "own"
+    ESTIMATE = "estimate"
+    FUSED = "fused"
+
+
+class Reading(StrEnum):
+    """How a model reads the noisy simplex: its own affair, nothing of it is on the wire."""
+
+    SOFTMAX = "softmax"
+    """The published one: the mean embedding under softmax(x) (SSD-LM, section 3.2)."""
+    POSTERIOR = "posterior"
+    """The mean embedding under the posterior of a unigram prior, and the state's log-likelihood
+    added to the logits (Plaid, section 4.2, calls it an output prior).
+    """
+
+
+class Projection(StrEnum):
+    """How fused scores become the estimate that the next state carries."""
+
+    SAMPLE = "sample"
+    """One id for each position, drawn from its candidates; temperature 0 takes the best one."""
+    MULTI_HOT = "multi-hot"
+    """The nucleus of a position's candidates, at most `MAX_HOT` (SSD-LM, section 3.4)."""
+
+
+MAX_RAMP = 16.0
+"""Largest steepness of a ramp."""
+
+
+LONGEST_NO_REPEAT = 16
+"""Most tokens of a run that may not occur twice in a draft."""
+
+
+def draw_of(temperature: float) -> float:
+    """Temperature at which scores are drawn in a session of this temperature: 1, since the models'
+    logits are tempered already; 0, greedy, for 0.
+    """
+    return 1.0 if temperature else 0.0
+
+
+MAX_HOT = 16
+"""Most ids for each position of an estimate."""
+
+
+class NoiseKind(StrEnum):
+    """How the noise of a simplex state is made from the seed."""
+
+    DENSE = "dense"
+    EXTREMES = "extremes"
+
+
+@dataclass(frozen=True, slots=True)
+class SimplexProcess:
+    """What all models of a session were trained for."""
+
+    k: float
+    """Simplex value of a certain token, in (0, 1000]."""
+    schedule: str
+    """Name of the noise schedule, which fixes its constants."""
+    noise_form: NoiseKind
+    """How noise is made."""
+    extremes_draws: int = 0
+    """m of `extremes`: normals drawn for each position; 0 for `dense`."""
+    extremes_rows: int = 0
+    """r of `extremes`: rows averaged for the tail; 0 for `dense`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimplexSettings:
+    """What simplex diffusion can be asked for."""
+
+    temperature: float = setting(
+        0.7,
+        "What the models' logits are divided by, but for the state's likelihood; 0 is greedy",
+        low=0,
+        high=100,
+    )
+    min_p: float = setting(
+        0.005,
+        "Least probability of a candidate, as a share of the best one's",
+        low=0,
+        high=1,
+        above=True,
+    )
+    top_p: float = setting(
+        0.9,
+        "Share of the candidates' mass that is drawn from, the best first",
+        low=0,
+        high=1,
+        above=True,
+    )
+    no_repeat: int = setting(
+        2,
+        "Length of a run of tokens that is not drawn twice in a block, 2 or more; 0 allows all",
+        low=0,
+        high=LONGEST_NO_REPEAT,
+        unit="tokens",
+    )
+    projection: Projection = setting(
+        Projection.SAMPLE, "How scores become the next state: one sample, or multi-hot candidates"
+    )
+    self_conditioning: SelfConditioning = setting(
+        SelfConditioning.OWN, "What models condition on beside the state"
+    )
+    ramp: float = setting(
+        0.0,
+        "How much later the last position is denoised than the first, in shares of the steps that "
+        "one position takes; 0 is all at once",
+        low=0,
+        high=MAX_RAMP,
+    )
+    halt_patience: int = setting(
+        0,
+        "Steps without a change after which a block ends early; 0 is never",
+        low=0,
+        high=MAX_PATIENCE,
+        unit="steps",
+    )
+    halt_margin: float = setting(
+        0.0,
+        "Least lead of each best candidate for that",
+        low=0,
+        high=MAX_MARGIN,
+        unit="logits",
+    )
