@@ -4,8 +4,8 @@ import numpy as np
 
 from common.collaboration.contribution import Ask
 from common.collaboration.timing import timing_of
-from common.errors import InvalidFrameError, ModelMismatchError, StepOutOfRangeError
 from common.denoising.plan import FinishReason
+from common.errors import InvalidFrameError, ModelMismatchError, StepOutOfRangeError
 from common.text.wordpiece import WordPieceVocabulary
 from common.wire.frames import Completed, Open, Opened, Step
 

@@ -7,9 +7,9 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from common.collaboration.certification import Tally
+from common.collaboration.settings import SessionSettings
 from common.denoising.plan import FinishReason
 from common.text.wordpiece import WordPieceVocabulary
-from common.collaboration.settings import SessionSettings
 from david_client.asking import Question, Reply
 from david_client.conversation import collaborate, question_of, warn_of_unknown
 from david_client.gaps import Gapped, join_gaps

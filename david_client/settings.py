@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from common.collaboration.contribution import Codec
+from common.collaboration.settings import LateRule
 from common.collaboration.timing import MAX_EVERY, MAX_LAG, Every
 from common.denoising.halting import MAX_MARGIN, MAX_PATIENCE, HaltRule
 from common.guidance.choice import LARGEST_STRENGTH, GuideChoice, guide_choice
@@ -18,7 +19,6 @@ from common.processes.simplex.settings import (
     SelfConditioning,
 )
 from common.program.config import ProgramSettings
-from common.collaboration.settings import LateRule
 
 EMBEDDED = ":embedded:"
 """In the place of an address: Goliath runs in this process."""

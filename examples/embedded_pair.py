@@ -8,6 +8,9 @@ Each model is a folder, or a name that `goliath models` lists. The context is re
 import argparse
 from dataclasses import replace
 
+from common.collaboration.local import LocalDavid, run_local
+from common.collaboration.plan import plan_for
+
 from common.collaboration.compatibility import (
     check_process,
     check_vocabulary,
@@ -16,8 +19,6 @@ from common.collaboration.compatibility import (
     process_of,
 )
 from common.collaboration.contributor import Contributor, Voicing
-from common.collaboration.local import LocalDavid, run_local
-from common.collaboration.plan import plan_for
 from common.models.registry import DEFAULT_DAVID, DEFAULT_GOLIATH, load
 from common.processes.simplex.settings import SelfConditioning
 

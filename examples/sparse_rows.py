@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+from common.collaboration.plan import plan_for
 
 from common.collaboration.certification import AskCaps, all_answered, doubts
 from common.collaboration.codec import answer_from, decode, encode, reach_of
@@ -24,13 +25,12 @@ from common.collaboration.compatibility import (
 )
 from common.collaboration.contribution import Codec
 from common.collaboration.fusion import Voice, fuse
-from common.collaboration.plan import plan_for
+from common.collaboration.settings import SessionSettings
 from common.denoising.loop import Plan, Predict, allowed, denoise, drawn
 from common.denoising.sampling import greedy
 from common.models import registry
 from common.models.simplex_lm import predict
 from common.wire.conversions import client_frame_to_proto, split_contribution
-from common.collaboration.settings import SessionSettings
 from common.wire.frames import Limits
 from david_client.asking import David, Question
 

@@ -29,7 +29,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Stream:
-    """The frames of one call. A `drive.Peer`."""
+    """The frames of one call. A `remote.Peer`."""
 
     def __init__(self, context: Context, limits: Limits) -> None:
         """Read by the limits; `pump` must run as a task."""

@@ -4,13 +4,13 @@ import itertools
 
 import pytest
 import torch
+from common.collaboration.local import LocalDavid, run_local
 
 from common.collaboration.certification import AskCaps, Tally, doubts
 from common.collaboration.codec import encode
 from common.collaboration.contribution import Codec
 from common.collaboration.contributor import Contributor, Voicing
 from common.collaboration.fusion import Voice
-from common.collaboration.local import LocalDavid, run_local
 from common.denoising.halting import HaltRule
 from common.processes.simplex.settings import Projection, SelfConditioning
 from tests.loops import BLOCK, PROMPT, VOCABULARY, plan

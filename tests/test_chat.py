@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.denoising.plan import FinishReason
 from common.errors import (
     BadDataError,
     BadFileError,
@@ -23,7 +24,6 @@ from common.errors import (
     UnreachableError,
     UsageError,
 )
-from common.denoising.plan import FinishReason
 from common.program.interrupt import run_interruptible
 from david_client.chat.answers import Answers
 from david_client.chat.conversation import Conversation

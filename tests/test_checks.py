@@ -8,9 +8,9 @@ import pytest
 
 from common.collaboration.contribution import Ask
 from common.collaboration.timing import Every
+from common.denoising.plan import FinishReason
 from common.errors import InvalidFrameError, StepOutOfRangeError
 from common.processes.simplex.state import FusedSignal
-from common.denoising.plan import FinishReason
 from common.wire.frames import Completed, Limits, Opened, Step
 from david_client.checks import check_ask, check_completed, check_step
 from goliath_server.server import host_of

@@ -15,6 +15,7 @@ from common.collaboration.certification import Tally
 from common.collaboration.compatibility import config_of, default_settings
 from common.collaboration.contribution import Ask, Codec
 from common.collaboration.contributor import Contributor
+from common.denoising.plan import FinishReason
 from common.errors import (
     BadDataError,
     IncompatibleError,
@@ -33,7 +34,6 @@ from common.errors import (
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.processes.simplex.state import SimplexState
-from common.denoising.plan import FinishReason
 from common.wire.channels import open_server
 from common.wire.conversions import (
     client_frame_from_proto,

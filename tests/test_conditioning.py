@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from common.denoising.sampling import best_candidates
 from common.processes.simplex import conditioning
-from common.processes.simplex.state import FusedSignal
-from common.processes.simplex.state import Bag
+from common.processes.simplex.state import Bag, FusedSignal
 from tests.tiny import tiny_model, tiny_vocabulary
 
 CPU = torch.device("cpu")

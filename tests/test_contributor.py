@@ -1,18 +1,18 @@
 import numpy as np
 import pytest
 import torch
+from common.collaboration.local import LocalDavid, run_local
 
 from common.collaboration.codec import encode
 from common.collaboration.contrast import contrasted
 from common.collaboration.contribution import Ask, Codec
 from common.collaboration.contributor import Contributor, Voicing
-from common.collaboration.local import LocalDavid, run_local
 from common.collaboration.timing import Every, Timing
 from common.denoising.loop import Predict
-from common.errors import BadDataError, InvalidFrameError, UsageError
-from common.processes.simplex.state import SimplexState
 from common.denoising.plan import Decider
+from common.errors import BadDataError, InvalidFrameError, UsageError
 from common.processes.simplex.settings import SelfConditioning
+from common.processes.simplex.state import SimplexState
 from tests.loops import BLOCK, NONE, PROMPT, SIZE, SOUP, STEPS, VOCABULARY, plan, shares, votes
 from tests.tiny import tiny_model
 

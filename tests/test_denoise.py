@@ -4,13 +4,13 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from common.collaboration.local import run_local
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.collaboration.local import run_local
 from common.denoising.loop import Collect, Fused, Predict
-from common.processes.simplex import conditioning
 from common.denoising.plan import Decider, FinishReason
+from common.processes.simplex import conditioning
 from common.processes.simplex.settings import Projection, SelfConditioning
 from tests.loops import (
     BLOCK,

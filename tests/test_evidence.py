@@ -14,6 +14,7 @@ from common.denoising.streams import Words
 from common.models.simplex_lm import predict
 from common.processes.simplex import conditioning
 from common.processes.simplex.schedule import alpha_bar
+from common.processes.simplex.settings import Reading
 from common.processes.simplex.state import (
     Evidence,
     NoiseForm,
@@ -24,7 +25,6 @@ from common.processes.simplex.state import (
     separation,
     states_input,
 )
-from common.processes.simplex.settings import Reading
 from common.training.start import reread
 from tests.tiny import tiny_model, tiny_vocabulary
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from common.collaboration.plan import plan_for
 from safetensors.torch import load_file, save_file
 
 from common.collaboration.compatibility import config_of, default_settings
 from common.collaboration.fusion import fuse
-from common.collaboration.plan import plan_for
 from common.denoising.loop import Predict, denoise
 from common.errors import (
     BadDataError,

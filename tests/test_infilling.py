@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from common.collaboration.plan import plan_for
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.collaboration.compatibility import config_of, default_settings
-from common.collaboration.plan import plan_for
 from common.denoising.loop import Predict
+from common.denoising.plan import FinishReason
 from common.errors import BadDataError, LimitExceededError
 from common.models.simplex_lm import predict
 from common.processes.simplex.state import SimplexState
-from common.denoising.plan import FinishReason
 from common.wire.frames import Limits
 from david_client.asking import Question, Reply
 from david_client.gaps import Gap, Gapped, check_beginning, join_gaps, split_gaps

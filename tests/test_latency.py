@@ -9,22 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from common.collaboration.plan import plan_for
 from torch import Tensor
 
 from common.collaboration.compatibility import config_of, default_settings
 from common.collaboration.contributor import Contributor
 from common.collaboration.fusion import Voice, fuse
-from common.collaboration.plan import plan_for
+from common.collaboration.settings import LateRule
 from common.collaboration.timing import Every, timing_of
 from common.denoising.loop import Predict, denoise
+from common.denoising.plan import FinishReason
 from common.errors import ContributionFailedError, StepOutOfRangeError, UsageError
 from common.evaluation import pair as evaluation
 from common.evaluation.generation import generate, question_seed
 from common.models.simplex_lm import predict
-from common.denoising.plan import FinishReason
 from common.processes.simplex.settings import SelfConditioning
 from common.wire.conversions import split_contribution
-from common.collaboration.settings import LateRule
 from common.wire.frames import Completed, Finish, Limits, Outcome, Step
 from david_client.asking import Question
 from goliath_server.server import host_of

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from common.collaboration.plan import plan_for
 
 from common.collaboration.compatibility import default_settings
 from common.collaboration.contribution import Codec
-from common.collaboration.plan import plan_for
 from common.collaboration.timing import Every
 from common.denoising.loop import Predict
 from common.errors import UsageError

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.denoising.plan import Decider
 from common.denoising.sampling import best_candidates, deciders, greedy, project
 from common.denoising.streams import Words
-from common.denoising.plan import Decider
 
 CPU = torch.device("cpu")
 

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from common.collaboration.local import LocalDavid, run_local
+from common.collaboration.plan import plan_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.collaboration.codec import reach_of
 from common.collaboration.compatibility import default_settings
 from common.collaboration.contributor import Contributor, Voicing
-from common.collaboration.local import LocalDavid, run_local
-from common.collaboration.plan import plan_for
 from common.errors import BadDataError, BadFileError, BadModelError, UsageError
 from common.evaluation import text
 from common.evaluation.answers import Answers, Cell, Row, resume

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from common.collaboration.local import LocalDavid, run_local
 
 from common.collaboration.contribution import Codec
 from common.collaboration.contributor import Contributor, Voicing
-from common.collaboration.local import LocalDavid, run_local
 from common.denoising.loop import Plan, Predict
 from common.denoising.streams import Purpose, Words, uniform
 from common.models import registry
 from common.models.simplex_lm import predict
 from common.processes.simplex import conditioning
 from common.processes.simplex.schedule import TimeWarp
-from common.processes.simplex.state import SimplexState, dense_evidence, extremes_evidence
 from common.processes.simplex.settings import SelfConditioning
+from common.processes.simplex.state import SimplexState, dense_evidence, extremes_evidence
 from tests import reference
 from tests.tiny import tiny_model, tiny_vocabulary
 

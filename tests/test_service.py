@@ -17,6 +17,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from common.collaboration.contribution import Answer, Ask, Codec
 from common.collaboration.contributor import Contributor
+from common.collaboration.settings import LateRule
+from common.denoising.plan import FinishReason
 from common.errors import (
     ContributionFailedError,
     DrainingError,
@@ -30,11 +32,9 @@ from common.errors import (
     VocabularyMismatchError,
 )
 from common.pb import collaboration_pb2 as pb
-from common.denoising.plan import FinishReason
 from common.processes.simplex.settings import Projection, SelfConditioning
 from common.wire.channels import TlsFiles, open_channel
 from common.wire.conversions import client_frame_to_proto
-from common.collaboration.settings import LateRule
 from common.wire.frames import Cancel, Completed, Failed, Finish, Limits, Outcome, Step
 from goliath_server.health import SERVICE
 from goliath_server.service import Caps

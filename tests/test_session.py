@@ -9,6 +9,7 @@ import pytest
 from common.collaboration.fusion import fuse
 from common.denoising.halting import HaltRule
 from common.denoising.loop import Predict, denoise
+from common.denoising.plan import FinishReason
 from common.errors import (
     BadDataError,
     CollaborationError,
@@ -19,7 +20,6 @@ from common.errors import (
     VocabularyMismatchError,
 )
 from common.models.simplex_lm import predict
-from common.denoising.plan import FinishReason
 from common.processes.simplex.settings import Projection, SelfConditioning
 from common.wire.conversions import split_contribution
 from common.wire.frames import Checkpoint, Limits, Outcome, Role

@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from common.errors import BadDataError, BadFileError, ExitCode, LimitExceededError
 from common.denoising.plan import Decider
+from common.errors import BadDataError, BadFileError, ExitCode, LimitExceededError
 from david_client.asking import David, Draft, Question, Reply
 from david_client.embedded import ask_embedded
 from david_client.replay import MAX_LINE_BYTES, Scene, StepLine, read_trace

@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.collaboration.contribution import Codec, Contribution
+from common.collaboration.settings import LateRule, SessionSettings
 from common.collaboration.timing import Every
+from common.denoising.plan import FinishReason
 from common.errors import (
     CollaborationError,
     InvalidFrameError,
@@ -25,9 +27,13 @@ from common.errors import (
     StepOutOfRangeError,
 )
 from common.pb import collaboration_pb2 as pb
+from common.processes.simplex.settings import (
+    NoiseKind,
+    Projection,
+    SelfConditioning,
+    SimplexProcess,
+)
 from common.processes.simplex.state import FusedSignal
-from common.denoising.plan import FinishReason
-from common.processes.simplex.settings import Projection, SelfConditioning
 from common.wire import checks as wire_checks
 from common.wire import contribution as wire_contribution
 from common.wire import conversions as wire
@@ -44,8 +50,6 @@ from common.wire.conversions import (
     server_info_to_proto,
     split_contribution,
 )
-from common.collaboration.settings import LateRule, SessionSettings
-from common.processes.simplex.settings import NoiseKind, SimplexProcess
 from common.wire.frames import (
     Answer,
     Ask,

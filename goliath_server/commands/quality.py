@@ -16,10 +16,10 @@ from common.processes.simplex.settings import LONGEST_NO_REPEAT, Projection, Sel
 from common.program.console import note, print_json
 
 if TYPE_CHECKING:
+    from common.collaboration.settings import SessionSettings
     from common.evaluation.answers import Answers, Cell
     from common.evaluation.quality import Bench, Task
     from common.evaluation.quality_report import Rows
-    from common.collaboration.settings import SessionSettings
 
 _SYSTEMS = ("goliath", "david", "pair", "contrast")
 _MAX_STEPS = 1024
