@@ -23,7 +23,6 @@ from tests.david_client.traces import CODE
 from tests.serving import DAVID, GOLIATH, PROMPT, VOCABULARY, question
 from tests.tiny import save_tiny
 
-
 # --- david show, david ask --trace ---
 
 

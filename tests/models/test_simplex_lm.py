@@ -9,7 +9,6 @@ from common.processes.simplex.state import Bag
 from tests.models.inputs import dense_of, inputs, random_bag, request, spy_on_embeddings
 from tests.tiny import tiny_model, tiny_vocabulary
 
-
 # Input
 
 

@@ -19,7 +19,6 @@ from common.processes.simplex.state import (
 )
 from tests.processes.bags import CPU, EXTREMES, K, bag_of, density, random_estimate, stream, times
 
-
 # Sums, padding, ids
 
 

@@ -10,7 +10,6 @@ from common.text.vocabulary import SPECIAL, Vocabulary
 from tests.text.source import source_tokenizer
 from tests.tiny import tiny_vocabulary
 
-
 # Template tokens
 
 

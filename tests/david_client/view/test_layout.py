@@ -10,7 +10,6 @@ from david_client.view.marks import signed, styled
 from david_client.view.sketch import Word
 from tests.david_client.view.drafts import CORE, SKETCH, Terminal, console, drawn
 
-
 # --- marks ---
 
 

@@ -25,7 +25,6 @@ from tests.david_client.view.drafts import (
 )
 from tests.serving import DAVID, GOLIATH, VOCABULARY, question, serving
 
-
 # --- the screen ---
 
 
