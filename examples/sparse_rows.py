@@ -9,7 +9,6 @@ given, counts what is certain of them, and how much Goliath would have to ask.
 import argparse
 import json
 from collections import Counter
-from pathlib import Path
 
 import torch
 from common.collaboration.plan import plan_for
@@ -105,7 +104,7 @@ def main() -> None:
     david = David(options.david, *registry.load(options.david))
     wishes = {name: getattr(options, name) for name in ("steps", "temperature", "weight")}
     wishes["codec"] = Codec.DENSE
-    recipes = Path(registry.__file__).parent / "bundled/heldout-recipes.jsonl"
+    recipes = registry.BUNDLED / "heldout-recipes.jsonl"
     lines = recipes.read_text(encoding="utf-8").splitlines()
     found: Counter[str] = Counter()
     for seed, line in enumerate(lines[:: max(1, len(lines) // options.prompts)][: options.prompts]):
