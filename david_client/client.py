@@ -19,16 +19,15 @@ import grpc.aio
 from common.collaboration.batcher import Batcher
 from common.collaboration.compatibility import check_process, check_vocabulary
 from common.collaboration.contributor import Contributor
-from common.collaboration.settings import ContributorSettings, SessionSettings
-from common.denoising.process import Process
 from common.collaboration.settings import SessionSettings
+from common.denoising.process import Process
 from common.errors import SessionCancelledError, UnreachableError
+from common.models.registry import LanguageModel
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.wire.channels import error_from_rpc, open_channel
 from common.wire.conversions import server_info_from_proto
 from common.wire.frames import PROTOCOL_VERSION, Completed, Open, Outcome, Role, ServerInfo
-from common.models.registry import LanguageModel
 from david_client.asking import CONTRIBUTOR_ID, OnDraft, Question, Reply
 from david_client.joining import joined
 from david_client.place import Meter, Place

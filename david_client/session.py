@@ -11,10 +11,10 @@ import grpc.aio
 from common.collaboration.certification import Tally
 from common.collaboration.contribution import Ask, Contribution
 from common.collaboration.contributor import Contributor
+from common.collaboration.opening import process_for
 from common.collaboration.timing import timing_of
+from common.denoising.process import Process, Shown
 from common.errors import UnreachableError, error_from_reason
-from common.processes.simplex.schedule import times_at
-from common.processes.simplex.state import SimplexState
 from common.models.registry import LanguageModel
 from common.wire.conversions import (
     client_frame_to_proto,
@@ -43,8 +43,9 @@ _FAREWELL_S = 1.0
 class Session:
     """One session on one stream; `log` holds all steps that came: what a resumption would need.
 
-    David answers the steps that are wanted, one by one. When he is slower than the server, which then follows the late rule `solo`, he skips those that have
-    no use any more: in lock-step all but the newest.
+    David answers the steps that are wanted, one by one. When he is slower than the server, which
+    then follows the late rule `solo`, he skips those that have no use any more: in lock-step all
+    but the newest.
     """
 
     def __init__(
@@ -79,11 +80,12 @@ class Session:
         self._on_draft = on_draft
         self._opened: Opened | None = None
         self._process: Process | None = None
-        self._answer: tuple[int, ...] = ()
+        self._told: tuple[int, ...] = ()
         self._timing = timing_of(frame.settings)
         self._unanswered: list[Shown] = []
         self._news = asyncio.Event()
-        self._spoken: Shown | None = None
+        self._spoken: Any = None
+        """The state of the last step that was answered, unless it was asked about before."""
         self._writing = asyncio.Lock()
 
     async def run(self) -> Completed:
@@ -137,12 +139,12 @@ class Session:
     def _begin(self, frame: Step) -> None:
         assert self._opened is not None
         assert self._process is not None
-        check_step(frame, self.log[-1] if self.log else None, self._opened, self._david)
+        check_step(frame, self.log[-1] if self.log else None, self._opened, self._david.vocabulary)
         self.log.append(frame)
-        given = 0 if self._answer else self._given(self._opened, self._process)
-        self._answer = (*self._answer, *frame.finished_ids[given:].tolist())
+        given = 0 if self._told else self._given(self._opened, self._process)
+        self._told = (*self._told, *frame.finished_ids[given:].tolist())
         opened = self._process.open(frame.state)
-        shown = Shown(frame.state, opened, self._answer, frame.finished_ids, frame.decided)
+        shown = Shown(frame.state, opened, self._told, frame.finished_ids, frame.decided)
         waiting = (*self._unanswered, shown)
         self._unanswered = [one for one in waiting if self._is_of_use(one)]
         self._news.set()
@@ -193,7 +195,7 @@ class Session:
             shown = self._unanswered.pop(0)
             assert self.contributor is not None
             contribution = await self.contributor.contribute(shown)
-            self._spoken = shown
+            self._spoken = shown.state
             sent = await self._sent(contribution)
 
     async def _sent(self, contribution: Contribution) -> bool:

@@ -26,9 +26,7 @@ class Batcher:
         """
         self._predict = predict
         self._max_batch = max_batch
-        self._thread = (
-            ThreadPoolExecutor(1, thread_name_prefix="model") if threaded else None
-        )
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model") if threaded else None
         self._waiting: list[tuple[View, asyncio.Future[Tensor]]] = []
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None

@@ -53,6 +53,10 @@ class State(Protocol):
         """How much of the block is not known yet, 1 at its start, for people."""
 
     @property
+    def ids_shown(self) -> np.ndarray:
+        """(n,) int64, every id that the state shows to models."""
+
+    @property
     def draft(self) -> Draft:
         """The block as it is read by others than a model of this process."""
 

@@ -89,10 +89,10 @@ async def _generate(
     many = len(questions)
     goliath, david = pair.models
     async with AsyncExitStack() as stack:
-        large, small = (
+        large, small = [
             await stack.enter_async_context(Batcher(model.predictor.predict, max_batch=many))
             for model in (goliath, david)
-        )
+        ]
         drives = []
         for question in questions:
             agreed = replace(settings, seed=question_seed(seed, question))

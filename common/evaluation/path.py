@@ -9,6 +9,7 @@ step that the timing says, written and read as on the wire; they are scored agai
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,10 +67,10 @@ def path_loss(
             the truth there is nothing of that kind.
         BadDataError: a question does not fit a model.
     """
-    conditioning = settings.process.self_conditioning
+    conditioning = getattr(settings.process, "self_conditioning", None)
     if conditioning is not SelfConditioning.OWN:
         raise UsageError(
-            f"expected models that condition on their own predictions, got {conditioning.value}",
+            f"expected models that condition on their own predictions, got {conditioning}",
             remedy="Measure with self-conditioning own",
         )
     nats, scored, tokens = 0.0, 0, 0
@@ -96,7 +97,7 @@ async def _losses(
     goliath, david = pair.models
     messages = asked(question.instruction)
     plan = plan_for(goliath, settings, messages=messages)
-    process = plan.process
+    process: Any = plan.process
     ids = pair.vocabulary.encode(question.response).ids[: process.block_length]
     target = np.full(process.block_length, plan.ends[0], np.int64)
     target[: len(ids)] = ids

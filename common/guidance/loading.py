@@ -22,7 +22,9 @@ def load_guide(choice: GuideChoice, model: LanguageModel, *, longest_block: int)
         UsageError: a label that it does not know, or blocks too long for it.
         VocabularyMismatchError: it reads another vocabulary than the model writes.
     """
-    classifier, vocabulary = load_as(SimplexClassifier, choice.model, device=str(model.predictor.device))
+    classifier, vocabulary = load_as(
+        SimplexClassifier, choice.model, device=str(model.predictor.device)
+    )
     labels = classifier.config.labels
     if vocabulary.fingerprint != model.vocabulary.fingerprint:
         raise VocabularyMismatchError(

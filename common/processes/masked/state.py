@@ -39,6 +39,11 @@ class MaskedState:
         return Draft(ids[:, None][:, :h], settled, probability.astype(np.float32))
 
     @property
+    def ids_shown(self) -> np.ndarray:
+        """(n,) int64, every id that the state shows to models."""
+        return self.draft.ids.ravel()
+
+    @property
     def noise(self) -> float:
         """The share of masked positions."""
         return float((self.ids == NOTHING).mean())

@@ -65,6 +65,14 @@ class SimplexState:
         return Draft(self.estimate, np.zeros(size, np.bool_), np.ones(size, np.float32))
 
     @property
+    def ids_shown(self) -> np.ndarray:
+        """(n,) int64, every id that the state shows to models."""
+        ids = self.estimate.ravel()
+        if self.signal is None:
+            return ids
+        return np.concatenate((ids, self.signal.ids[self.signal.probabilities > 0]))
+
+    @property
     def noise(self) -> float:
         """The time."""
         return self.t
