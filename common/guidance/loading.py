@@ -25,10 +25,10 @@ def load_guide(choice: GuideChoice, model: SimplexDiffusionLM, *, longest_block:
     """
     classifier, vocabulary = load_as(SimplexClassifier, choice.model, device=str(model.device))
     labels = classifier.config.labels
-    if vocabulary.fingerprint.hex() != model.config.fingerprint:
+    if vocabulary.fingerprint.hex() != model.config.tokenizer_sha256:
         raise VocabularyMismatchError(
             f"vocabulary: the guide's has the fingerprint {vocabulary.fingerprint.hex()[:16]}, "
-            f"Goliath's {model.config.fingerprint[:16]}",
+            f"Goliath's {model.config.tokenizer_sha256[:16]}",
             remedy="Train a guide with `david train-guide --start` and a model of this vocabulary",
         )
     if choice.label not in labels:
