@@ -1,42 +1,35 @@
 """A question, the David that helps with it, the drafts on the way, and the reply."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from common.collaboration.certification import Tally
-from common.collaboration.codec import MOST_ENTRIES, reach_of
+from common.collaboration.codec import MOST_ENTRIES, reach_for
 from common.collaboration.contribution import entries_at
-from common.collaboration.contributor import Contributor, Voicing
+from common.collaboration.contributor import Contributor, Encoding
+from common.collaboration.settings import ContributorSettings, Requested, SessionSettings
 from common.collaboration.timing import timing_of
-from common.guidance.choice import GuideChoice
-from common.models.simplex_network import SimplexDiffusionLM
 from common.denoising.plan import FinishReason
-from common.processes.simplex.settings import draw_of
-from common.text.wordpiece import WordPieceVocabulary
-from common.collaboration.settings import SessionSettings
+from common.denoising.process import Process, Shown, View
+from common.errors import BadDataError, UsageError
+from common.guidance.choice import GuideChoice
+from common.models.registry import LanguageModel
+from common.text.templates import Message
 from common.wire.frames import Limits
 
 CONTRIBUTOR_ID = "david"
 
 
 @dataclass(frozen=True, slots=True)
-class David:
-    """A small model that is ready."""
-
-    name: str
-    model: SimplexDiffusionLM
-    vocabulary: WordPieceVocabulary
-
-
-@dataclass(frozen=True, slots=True)
 class Question:
     """What is asked, and how."""
 
-    prompt: str
-    """Public: both sides see it."""
+    messages: tuple[Message, ...]
+    """Public: both sides see them. The answer follows the last one."""
     seed: int
     """Seed of all noise, uint64."""
     suffix: str = ""
@@ -45,48 +38,73 @@ class Question:
     """Private: only David sees it."""
     contrast: float = 0.0
     """The factor a; needs a context."""
-    wishes: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of `SessionSettings` that shall not be the server's defaults."""
+    requested: Requested = field(default_factory=Requested)
+    """Settings that shall not be the server's defaults."""
+
+    @property
+    def prompt(self) -> str:
+        """What the answer follows."""
+        return self.messages[-1].content
 
     def settings(self, defaults: SessionSettings) -> SessionSettings:
-        """The terms to wish for, given those that suit the large model.
+        """The session's settings to ask for, given those that suit the large model.
 
         Before a suffix no block is longer than the answer may be: cut off, it would not lead there.
         """
-        terms = replace(defaults, seed=self.seed, **self.wishes)
+        settings = replace(self.requested.session(defaults), seed=self.seed)
         if not self.suffix:
-            return terms
-        return replace(terms, block_length=min(terms.block_length, terms.max_tokens))
+            return settings
+        return replace(settings, block_length=min(settings.block_length, settings.max_tokens))
 
     def contributor(
-        self, david: David, settings: SessionSettings, limits: Limits | None = None
+        self,
+        david: LanguageModel,
+        rows: Callable[[View], Awaitable[Tensor]],
+        process: Process,
+        settings: SessionSettings,
+        mine: ContributorSettings,
+        limits: Limits | None = None,
     ) -> Contributor:
         """David's part in a session on these terms, within the server's limits.
 
+        Args:
+            david: the small model.
+            rows: its rows of a view, such as `Batcher.predict`.
+            process: the session's process.
+            settings: the session's settings.
+            mine: the contributor's.
+            limits: the server's; None for the default ones.
+
         Raises:
             UsageError: a contrast without a context, or a lag together with an `every`.
-            CollaborationError: the texts do not fit David's model.
+            BadDataError: the texts and the longest answer do not fit David's model.
         """
+        if self.contrast and not self.context:
+            raise UsageError(
+                f"contrast {self.contrast} needs a context to compare with, and there is none",
+                remedy="Give --context FILE, or leave --contrast out",
+            )
+        private = david.template.ids(self.messages, self.context)
+        suffix = david.template.after(self.suffix)
+        need = len(private) + settings.blocks * settings.block_length + len(suffix)
+        if need > david.predictor.max_positions:
+            raise BadDataError(
+                f"expected prompt, context, suffix and answer to fit David's "
+                f"{david.predictor.max_positions} positions, got {need}",
+                remedy="Shorten the context or the other texts, or lower --max-tokens",
+            )
         return Contributor(
-            david.model,
-            david.vocabulary,
-            prompt=self.prompt,
-            suffix=self.suffix,
-            context=self.context,
-            voicing=Voicing(
-                contrast=self.contrast,
-                codec=settings.codec,
-                entries=min(MOST_ENTRIES, (limits or Limits()).max_entries),
-                reach=reach_of(
-                    temperature=draw_of(settings.temperature),
-                    min_p=settings.min_p,
-                    weight=settings.weight,
-                ),
-                certify=settings.certify,
+            rows,
+            process,
+            (private, david.template.ids(self.messages)),
+            suffix=suffix,
+            contrast=self.contrast,
+            encoding=Encoding(
+                mine.codec,
+                min(MOST_ENTRIES, (limits or Limits()).max_entries),
+                reach_for(process.draw, mine.weight),
             ),
-            self_conditioning=settings.self_conditioning,
-            answer_length=settings.blocks * settings.block_length,
-            temperature=settings.temperature,
+            certify=settings.certify,
             timing=timing_of(settings),
         )
 
@@ -103,7 +121,7 @@ class Draft:
     block: int
     step: int
     t: float
-    """Time of the step, in (0, 1]."""
+    """How much of the block is not known yet, in [0, 1]: the time of a simplex state."""
     finished: tuple[int, ...]
     """Ids of finished blocks."""
     estimate: np.ndarray | None
@@ -122,6 +140,25 @@ class Draft:
     """Bytes of messages to the server so far; 0 when embedded."""
     bytes_down: int = 0
     """Bytes of messages from the server so far."""
+    weight: float = 0.0
+    """David's share."""
+
+    @classmethod
+    def of(cls, settings: SessionSettings, shown: Shown, **known: Any) -> "Draft":
+        """The draft of a step."""
+        state = shown.state
+        ids = state.draft.ids if state.draft.ids.shape[1] else None
+        return cls(
+            settings,
+            state.block,
+            state.step,
+            state.noise,
+            shown.answer,
+            estimate=None if ids is None else ids[:, 0],
+            hot=ids,
+            decided=shown.decided,
+            **known,
+        )
 
 
 OnDraft = Callable[[Draft], None]
@@ -140,6 +177,8 @@ class Reply:
     david: str
     """Name of the small one."""
     settings: SessionSettings
+    mine: ContributorSettings
+    """What was agreed with David."""
     contrast: float
     seconds: float
     """From the first call to the answer; loading models is not in it."""
@@ -172,7 +211,12 @@ class Reply:
     def record(self) -> dict[str, Any]:
         """The reply as a JSON object."""
         positions = self.steps_run * self.settings.block_length
-        return {
+        process = asdict(self.settings.process)
+        halt = {
+            "patience": process.pop("halt_patience", 0),
+            "margin": process.pop("halt_margin", 0),
+        }
+        return process | {
             "text": self.text,
             "tokens": list(self.tokens),
             "seed": self.settings.seed,
@@ -181,7 +225,7 @@ class Reply:
             "bytes_up": self.bytes_up,
             "bytes_down": self.bytes_down,
             "david_steps": self.david_steps,
-            "weight": self.settings.weight,
+            "weight": self.mine.weight,
             "contrast": self.contrast,
             "steps_run": self.steps_run,
             "missed": self.missed,
@@ -191,18 +235,8 @@ class Reply:
             "full_text": self.full_text,
             "block_length": self.settings.block_length,
             "max_tokens": self.settings.max_tokens,
-            "temperature": self.settings.temperature,
-            "min_p": self.settings.min_p,
-            "ramp": self.settings.ramp,
-            "top_p": self.settings.top_p,
-            "no_repeat": self.settings.no_repeat,
-            "projection": self.settings.projection.value,
-            "self_conditioning": self.settings.self_conditioning.value,
-            "halt": {
-                "patience": self.settings.halt_patience,
-                "margin": self.settings.halt_margin,
-            },
-            "codec": self.settings.codec.value,
+            "halt": halt,
+            "codec": self.mine.codec.value,
             "late_rule": self.settings.late_rule.value,
             "certify": self.settings.certify,
             "uncertified": self.certification.uncertified,

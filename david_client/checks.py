@@ -1,38 +1,45 @@
-"""What a client holds a server to: the terms that it wished for, and states that follow."""
+"""What a client holds a server to: the settings that it asked for, and states that follow."""
+
+from typing import Any
 
 import numpy as np
 
 from common.collaboration.contribution import Ask
 from common.collaboration.timing import timing_of
-from common.errors import InvalidFrameError, ModelMismatchError, StepOutOfRangeError
 from common.denoising.plan import FinishReason
-from common.text.wordpiece import WordPieceVocabulary
+from common.errors import InvalidFrameError, ModelMismatchError, StepOutOfRangeError
+from common.models.registry import LanguageModel
+from common.text.vocabulary import Vocabulary
 from common.wire.frames import Completed, Open, Opened, Step
 
 
-def check_opened(opened: Opened, wished: Open, vocabulary: WordPieceVocabulary) -> None:
+def check_opened(opened: Opened, asked: Open, david: LanguageModel) -> None:
     """Refuse terms that are not those of the first frame.
 
     Raises:
         ModelMismatchError: the server writes the prompt with other token ids.
         InvalidFrameError: it changed something else.
     """
+    mine = [one for one in opened.contributors if one.contributor_id == asked.contributor_id]
     for name, came, expected in (
-        ("settings", opened.settings, wished.settings),
-        ("process", opened.process, wished.process),
-        ("vocabulary size", opened.vocabulary_size, vocabulary.size),
+        ("settings", opened.settings, asked.settings),
+        ("contributor", [one.settings for one in mine], [asked.contributor]),
+        ("process", opened.process, asked.process),
+        ("messages", opened.messages, asked.messages),
+        ("end ids", opened.end_ids, david.vocabulary.ends),
+        ("vocabulary size", opened.vocabulary_size, david.vocabulary.size),
     ):
         if came != expected:
             raise InvalidFrameError(
                 f"opened: expected the {name} {expected}, got {came}",
                 remedy="Install the same release on both sides",
             )
-    missing = set(wished.required_features) - set(opened.features)
+    missing = set(asked.required_features) - set(opened.features)
     if missing:
         raise InvalidFrameError(f"opened: expected the features {', '.join(sorted(missing))}")
     texts = (
-        ("prompt", opened.prompt_ids, vocabulary.prompt_ids(vocabulary.encode(wished.prompt).ids)),
-        ("suffix", opened.suffix_ids, vocabulary.suffix_ids(vocabulary.encode(wished.suffix).ids)),
+        ("prompt", opened.prompt_ids, david.template.ids(asked.messages)),
+        ("suffix", opened.suffix_ids, david.template.after(asked.suffix)),
     )
     for name, came_ids, ours in texts:
         if came_ids.tolist() != list(ours):
@@ -43,9 +50,7 @@ def check_opened(opened: Opened, wished: Open, vocabulary: WordPieceVocabulary) 
             )
 
 
-def check_step(
-    frame: Step, before: Step | None, opened: Opened, vocabulary: WordPieceVocabulary
-) -> None:
+def check_step(frame: Step, before: Step | None, opened: Opened, vocabulary: Vocabulary) -> None:
     """Refuse a step that does not follow the one before, or a state with ids that no answer has.
 
     Raises:
@@ -57,25 +62,20 @@ def check_step(
         raise InvalidFrameError(
             f"step: expected {listed or 'none'}, got step {frame.step} of block {frame.block}"
         )
-    told = np.empty(0) if frame.fused is None else frame.fused.ids[frame.fused.probabilities > 0]
-    for name, ids in (
-        ("state", frame.estimate),
-        ("finished", frame.finished_ids),
-        ("fused", told),
-    ):
+    for name, ids in (("state", frame.state.ids_shown), ("finished", frame.finished_ids)):
         wrong = ids[np.isin(ids, vocabulary.forbidden)]
         if wrong.size:
             raise InvalidFrameError(f"{name} ids: expected none of the template's, got {wrong[0]}")
 
 
-def check_ask(ask: Ask, last: Step | None, spoken: Step | None, opened: Opened) -> None:
+def check_ask(ask: Ask, last: Step | None, answered: Any, opened: Opened) -> None:
     """Refuse an ask that was not agreed to, or about anything but the step in flight after the
     contribution to it; that it is within the caps, the wire has checked.
 
     Args:
         ask: what came.
         last: the last step that came.
-        spoken: the last step that was answered, unless it was asked about before.
+        answered: the state of the last step that was answered, unless it was asked about before.
         opened: what was agreed.
 
     Raises:
@@ -91,7 +91,7 @@ def check_ask(ask: Ask, last: Step | None, spoken: Step | None, opened: Opened) 
             f"ask: expected one about the step in flight, {sent}, "
             f"got step {ask.step} of block {ask.block}"
         )
-    if spoken is not last:
+    if answered is not last.state:
         raise InvalidFrameError("ask: expected one for a step, after its contribution")
 
 
@@ -131,6 +131,7 @@ def _next(before: Step | None, opened: Opened) -> list[tuple[int, int]]:
 def _may_end(step: Step, opened: Opened) -> bool:
     """Whether a block may end with a step: the last one, or one that halting allows."""
     settings = opened.settings
+    patience = getattr(settings.process, "halt_patience", 0)
     # At its first step a block has no unchanged step yet.
-    halts = 0 < settings.halt_patience <= step.step and timing_of(settings).may_end(step.step)
+    halts = 0 < patience <= step.step and timing_of(settings).may_end(step.step)
     return halts or step.step + 1 == settings.steps

@@ -3,21 +3,16 @@
 import asyncio
 from collections.abc import Callable
 
-from common.collaboration.compatibility import (
-    check_process,
-    check_vocabulary,
-    config_of,
-    process_of,
-)
-from common.models.registry import load
-from common.models.simplex_network import SimplexDiffusionLM
+from common.collaboration.compatibility import check_fit, check_process, check_vocabulary
+from common.collaboration.settings import Requested
+from common.models.registry import LanguageModel, open_model
 from common.program.doctor import Doctor
 from common.program.interrupt import run_interruptible
-from common.text.wordpiece import WordPieceVocabulary
+from common.text.templates import asked
 from common.wire.frames import ServerInfo
-from david_client.asking import David, Question, Reply
+from david_client.asking import Question, Reply
 from david_client.conversation import load_david, place_of
-from david_client.embedded import ask_embedded, check_fit
+from david_client.embedded import ask_embedded
 from david_client.place import Place
 from david_client.settings import DavidSettings
 
@@ -33,33 +28,25 @@ def check_pair(checks: Doctor, settings: DavidSettings) -> None:
         _check_server(checks, settings, david)
 
 
-def _check_embedded(checks: Doctor, settings: DavidSettings, david: David | None) -> None:
+def _check_embedded(checks: Doctor, settings: DavidSettings, david: LanguageModel | None) -> None:
     goliath = checks.check(
         "goliath",
-        lambda: load(settings.goliath_model, dtype=settings.dtype),
-        show=lambda found: f"{settings.goliath_model}, embedded, {found[1].size} pieces",
+        lambda: open_model(settings.goliath_model, dtype=settings.dtype),
+        show=lambda found: f"{settings.goliath_model}, embedded, {found.vocabulary.size} pieces",
     )
     if goliath is None or david is None:
         return
-    model, vocabulary = goliath
-    checks.check("fit", lambda: check_fit(model, vocabulary, david), show=lambda _: "they fit")
-    checks.check("one step", lambda: _embedded_step(david, model, vocabulary), show=_step_shown)
-
-
-def _embedded_step(
-    david: David, model: SimplexDiffusionLM, vocabulary: WordPieceVocabulary
-) -> Reply:
-    return ask_embedded(
-        _question(),
-        david,
-        goliath="embedded",
-        model=model,
-        vocabulary=vocabulary,
-        on_draft=lambda _: None,
+    checks.check("fit", lambda: check_fit(goliath, david), show=lambda _: "they fit")
+    checks.check(
+        "one step",
+        lambda: run_interruptible(
+            ask_embedded(_question(), david, goliath, on_draft=lambda _: None)
+        ),
+        show=_step_shown,
     )
 
 
-def _check_server(checks: Doctor, settings: DavidSettings, david: David | None) -> None:
+def _check_server(checks: Doctor, settings: DavidSettings, david: LanguageModel | None) -> None:
     from david_client.client import ask, probe
 
     place = checks.check("address", lambda: place_of(settings), show=_place_shown)
@@ -83,22 +70,22 @@ def _check_server(checks: Doctor, settings: DavidSettings, david: David | None) 
         )
 
 
-def _fits(info: ServerInfo, david: David) -> dict[str, Callable[[], None]]:
-    fingerprint, process = david.vocabulary.fingerprint, process_of(config_of(david.model))
+def _fits(info: ServerInfo, david: LanguageModel) -> dict[str, Callable[[], None]]:
+    summary, process = david.vocabulary.summary, david.predictor.process
     return {
-        "vocabulary": lambda: check_vocabulary(info.vocabulary_fingerprint, fingerprint),
+        "vocabulary": lambda: check_vocabulary(info.vocabulary, summary),
         "process": lambda: check_process(info.process, process),
     }
 
 
 def _question() -> Question:
-    return Question(prompt="hello", seed=0, wishes={"steps": 1})
+    return Question(asked("hello"), seed=0, requested=Requested({"steps": 1}))
 
 
-def _described(david: David) -> str:
-    size = sum(parameter.numel() for parameter in david.model.parameters()) / 1e6
-    print_of_vocabulary = david.vocabulary.fingerprint.hex()[:16]
-    return f"{david.name}, {size:.1f} M parameters, fingerprint {print_of_vocabulary}"
+def _described(david: LanguageModel) -> str:
+    size = david.predictor.parameters / 1e6
+    fingerprint = david.vocabulary.summary.fingerprint
+    return f"{david.name}, {size:.1f} M parameters, fingerprint {fingerprint}"
 
 
 def _place_shown(place: Place) -> str:
@@ -108,7 +95,7 @@ def _place_shown(place: Place) -> str:
 def _server_shown(info: ServerInfo) -> str:
     return (
         f"{info.model_name}, software {info.software_version}, protocol {info.protocol_version}, "
-        f"fingerprint {info.vocabulary_fingerprint.hex()[:16]}"
+        f"fingerprint {info.vocabulary.fingerprint}"
     )
 
 

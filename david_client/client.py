@@ -16,20 +16,19 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from common.collaboration.compatibility import (
-    check_process,
-    check_vocabulary,
-    config_of,
-    process_of,
-)
+from common.collaboration.batcher import Batcher
+from common.collaboration.compatibility import check_process, check_vocabulary
+from common.collaboration.contributor import Contributor
+from common.collaboration.settings import SessionSettings
+from common.denoising.process import Process
 from common.errors import SessionCancelledError, UnreachableError
+from common.models.registry import LanguageModel
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.wire.channels import error_from_rpc, open_channel
 from common.wire.conversions import server_info_from_proto
-from common.collaboration.settings import SessionSettings
 from common.wire.frames import PROTOCOL_VERSION, Completed, Open, Outcome, Role, ServerInfo
-from david_client.asking import CONTRIBUTOR_ID, David, OnDraft, Question, Reply
+from david_client.asking import CONTRIBUTOR_ID, OnDraft, Question, Reply
 from david_client.joining import joined
 from david_client.place import Meter, Place
 from david_client.session import Session
@@ -52,7 +51,7 @@ async def probe(place: Place, *, timeout_s: float = PROBE_S) -> ServerInfo:
 
 
 async def ask(
-    question: Question, david: David, place: Place, *, timeout_s: float, on_draft: OnDraft
+    question: Question, david: LanguageModel, place: Place, *, timeout_s: float, on_draft: OnDraft
 ) -> Reply:
     """Ask a Goliath.
 
@@ -70,28 +69,39 @@ async def ask(
     meter = Meter()
     async with _connected(place) as stub:
         info = await _info(stub, meter, timeout_s=min(PROBE_S, timeout_s))
-        check_vocabulary(info.vocabulary_fingerprint, david.vocabulary.fingerprint)
-        check_process(info.process, process_of(config_of(david.model)))
+        check_vocabulary(info.vocabulary, david.vocabulary.summary)
+        check_process(info.process, david.predictor.process)
         settings = question.settings(info.defaults)
+        mine = question.requested.contributor(info.contributor_defaults)
         frame = Open(
             role=Role.OWNER,
             contributor_id=CONTRIBUTOR_ID,
-            prompt=question.prompt,
+            messages=question.messages,
             settings=settings,
+            contributor=mine,
             process=info.process,
-            vocabulary_fingerprint=david.vocabulary.fingerprint,
+            vocabulary=david.vocabulary.summary,
             suffix=question.suffix,
             required_features=_features(question, settings),
         )
-        contributor = (
-            question.contributor(david, settings, info.limits) if settings.weight > 0 else None
-        )
         left = timeout_s - (time.perf_counter() - begin)
-        call = stub.Collaborate(timeout=max(left, 0.001))
-        session = Session(
-            call, frame, contributor, david.vocabulary, meter=meter, on_draft=on_draft
-        )
-        completed = await session.run()
+        async with Batcher(david.predictor.predict, threaded=True) as small:
+
+            def contributor(process: Process) -> Contributor:
+                return question.contributor(
+                    david, small.predict, process, settings, mine, info.limits
+                )
+
+            call = stub.Collaborate(timeout=max(left, 0.001))
+            session = Session(
+                call,
+                frame,
+                contributor if mine.weight > 0 else None,
+                david,
+                meter=meter,
+                on_draft=on_draft,
+            )
+            completed = await session.run()
     took = _counts(completed)
     return Reply(
         text=david.vocabulary.decode(completed.ids),
@@ -100,6 +110,7 @@ async def ask(
         goliath=info.model_name,
         david=david.name,
         settings=settings,
+        mine=mine,
         contrast=question.contrast,
         seconds=time.perf_counter() - begin,
         suffix=question.suffix,
@@ -112,7 +123,7 @@ async def ask(
         bytes_down=meter.down,
         decided=tuple(completed.decided.tolist()),
         certification=replace(session.tally, uncertified=completed.uncertified),
-        entries={} if contributor is None else dict(contributor.entries),
+        entries={} if session.contributor is None else dict(session.contributor.entries),
     )
 
 

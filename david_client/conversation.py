@@ -5,16 +5,15 @@ from asyncio import Runner
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from common.collaboration.compatibility import config_of
 from common.errors import UsageError
-from common.models.registry import find, load
-from common.models.simplex_network import SimplexDiffusionLM
+from common.models.registry import LanguageModel, open_model
 from common.program.console import note
 from common.program.device import settle_device
 from common.program.interrupt import run_interruptible
 from common.program.tls import tls_files
-from common.text.wordpiece import WordPieceVocabulary
-from david_client.asking import David, OnDraft, Question, Reply
+from common.text.templates import asked
+from common.text.vocabulary import Vocabulary
+from david_client.asking import OnDraft, Question, Reply
 from david_client.place import Place
 from david_client.settings import DavidSettings
 from david_client.texts import unknown_note
@@ -28,9 +27,7 @@ if TYPE_CHECKING:
 class Here:
     """A large model in this process."""
 
-    name: str
-    model: SimplexDiffusionLM
-    vocabulary: WordPieceVocabulary
+    model: LanguageModel
     guide: "Guide | None" = None
     """What steers it."""
 
@@ -39,7 +36,7 @@ class Here:
 class Collaboration:
     """The small model, ready, and the large one or the way to it: one question or many."""
 
-    david: David
+    david: LanguageModel
     goliath: Here | Place
     timeout_s: float
     """Longest time for one answer of a server."""
@@ -78,20 +75,16 @@ class Collaboration:
         if isinstance(self.goliath, Here):
             from david_client.embedded import ask_embedded
 
-            return ask_embedded(
-                question,
-                self.david,
-                goliath=self.goliath.name,
-                model=self.goliath.model,
-                vocabulary=self.goliath.vocabulary,
-                on_draft=on_draft,
-                guide=self.goliath.guide,
+            here = self.goliath
+            asking = ask_embedded(
+                question, self.david, here.model, on_draft=on_draft, guide=here.guide
             )
-        from david_client.client import ask
+        else:
+            from david_client.client import ask
 
-        asking = ask(
-            question, self.david, self.goliath, timeout_s=self.timeout_s, on_draft=on_draft
-        )
+            asking = ask(
+                question, self.david, self.goliath, timeout_s=self.timeout_s, on_draft=on_draft
+            )
         return run_interruptible(asking, runner=runner)
 
 
@@ -127,14 +120,13 @@ def collaborate(settings: DavidSettings) -> Collaboration:
     david = load_david(settings)
     if place is not None:
         return Collaboration(david, place, settings.timeout)
-    model, vocabulary = load(settings.goliath_model, device=_device(settings), dtype=settings.dtype)
+    model = open_model(settings.goliath_model, device=_device(settings), dtype=settings.dtype)
     guide = None
     if choice is not None:
         from common.guidance.loading import load_guide
 
-        guide = load_guide(choice, model, longest_block=config_of(model).max_positions)
-    here = Here(find(settings.goliath_model).name, model, vocabulary, guide)
-    return Collaboration(david, here, settings.timeout)
+        guide = load_guide(choice, model, longest_block=model.predictor.max_positions)
+    return Collaboration(david, Here(model, guide), settings.timeout)
 
 
 def question_of(
@@ -142,16 +134,16 @@ def question_of(
 ) -> Question:
     """The question that these settings and texts make; an unset seed is drawn."""
     return Question(
-        prompt=prompt,
+        messages=asked(prompt),
         seed=secrets.randbits(32) if settings.seed is None else settings.seed,
         suffix=suffix,
         context=context,
         contrast=settings.contrast,
-        wishes=settings.wishes(),
+        requested=settings.requested(),
     )
 
 
-def warn_of_unknown(vocabulary: WordPieceVocabulary, **texts: str) -> None:
+def warn_of_unknown(vocabulary: Vocabulary, **texts: str) -> None:
     """Tell, for each named text, what of it the vocabulary cannot write."""
     for name, text in texts.items():
         warning = unknown_note(name, vocabulary.encode(text).unknown)
@@ -159,14 +151,13 @@ def warn_of_unknown(vocabulary: WordPieceVocabulary, **texts: str) -> None:
             note(warning)
 
 
-def load_david(settings: DavidSettings) -> David:
+def load_david(settings: DavidSettings) -> LanguageModel:
     """The small model.
 
     Raises:
         BadModelError: it cannot be loaded.
     """
-    model, vocabulary = load(settings.model, device=_device(settings), dtype=settings.dtype)
-    return David(find(settings.model).name, model, vocabulary)
+    return open_model(settings.model, device=_device(settings), dtype=settings.dtype)
 
 
 def place_of(settings: DavidSettings) -> Place:

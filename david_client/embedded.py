@@ -1,45 +1,28 @@
-"""Goliath in this process: the same loop, the same codec, no wire."""
+"""Goliath in this process: the same driver, the same codec, no wire."""
 
-import functools
 import time
 
-from common.collaboration.certification import AskCaps, Tally
-from common.collaboration.compatibility import (
-    check_process,
-    check_vocabulary,
-    config_of,
-    default_settings,
-    process_of,
-)
-from common.collaboration.local import LocalDavid, run_local
-from common.collaboration.plan import plan_for
+from common.collaboration.batcher import Batcher
+from common.collaboration.certification import AskCaps
+from common.collaboration.compatibility import check_fit, default_settings
+from common.collaboration.driver import Drive, Local
+from common.collaboration.opening import plan_for
+from common.collaboration.settings import ContributorSettings
 from common.collaboration.timing import timing_of
-from common.denoising.loop import Predict
+from common.denoising.process import Shown
+from common.denoising.streams import Philox
 from common.guidance.guide import Guide, guided
-from common.models.simplex_network import SimplexDiffusionLM
-from common.text.wordpiece import WordPieceVocabulary
+from common.models.registry import LanguageModel
 from common.wire.frames import Limits
-from david_client.asking import CONTRIBUTOR_ID, David, Draft, OnDraft, Question, Reply
+from david_client.asking import CONTRIBUTOR_ID, Draft, OnDraft, Question, Reply
 from david_client.joining import joined
 
 
-def check_fit(model: SimplexDiffusionLM, vocabulary: WordPieceVocabulary, david: David) -> None:
-    """Compare the pair as a server would.
-
-    Raises:
-        VocabularyMismatchError, ProcessMismatchError: the models do not fit.
-    """
-    check_vocabulary(vocabulary.fingerprint, david.vocabulary.fingerprint)
-    check_process(process_of(config_of(model)), process_of(config_of(david.model)))
-
-
-def ask_embedded(
+async def ask_embedded(
     question: Question,
-    david: David,
+    david: LanguageModel,
+    goliath: LanguageModel,
     *,
-    goliath: str,
-    model: SimplexDiffusionLM,
-    vocabulary: WordPieceVocabulary,
     on_draft: OnDraft,
     guide: Guide | None = None,
 ) -> Reply:
@@ -48,9 +31,7 @@ def ask_embedded(
     Args:
         question: what is asked.
         david: the small model.
-        goliath: the large model's name.
-        model: the large model.
-        vocabulary: its vocabulary.
+        goliath: the large model.
         on_draft: called as each step begins.
         guide: what steers the large model; None for nothing.
 
@@ -60,60 +41,48 @@ def ask_embedded(
         UsageError: the question has a lag together with an `every`.
     """
     begin = time.perf_counter()
-    check_fit(model, vocabulary, david)
-    settings = question.settings(default_settings(config_of(model)))
-    plan = plan_for(
-        config_of(model), vocabulary, settings, prompt=question.prompt, suffix=question.suffix
-    )
-    contributor = question.contributor(david, settings) if settings.weight > 0 else None
-    helpers = {}
-    if contributor is not None:
-        helpers[CONTRIBUTOR_ID] = LocalDavid(contributor, settings.weight)
-
-    def show(request: Predict) -> None:
-        state = request.state
-        finished = request.prefix[len(plan.prefix) :]
-        on_draft(
-            Draft(
-                settings,
-                state.block,
-                state.step,
-                state.t,
-                finished,
-                estimate=state.estimate[:, 0] if state.step else None,
-                hot=state.estimate if state.step else None,
-                decided=request.decided,
-                goliath=goliath,
-            )
+    check_fit(goliath, david)
+    settings = question.settings(default_settings(goliath))
+    mine = question.requested.contributor(ContributorSettings())
+    plan = plan_for(goliath, settings, messages=question.messages, suffix=question.suffix)
+    limits = Limits()
+    caps = AskCaps(limits.max_ask_ids_per_position, limits.max_ask_ids)
+    async with (
+        Batcher(guided(goliath.predictor.predict, guide)) as large,
+        Batcher(david.predictor.predict) as small,
+    ):
+        contributor, taking_part = None, {}
+        if mine.weight > 0:
+            contributor = question.contributor(david, small.predict, plan.process, settings, mine)
+            taking_part[CONTRIBUTOR_ID] = Local(contributor, mine.weight, timing_of(settings))
+        drive = Drive(
+            plan,
+            large.predict,
+            taking_part,
+            stream=Philox(settings.seed),
+            caps=caps if settings.certify else None,
         )
 
-    tally, limits = Tally(), Limits()
-    caps = AskCaps(limits.max_ask_ids_per_position, limits.max_ask_ids)
-    result = run_local(
-        plan,
-        model,
-        helpers,
-        show,
-        around=functools.partial(guided, guide=guide),
-        caps=caps if settings.certify else None,
-        tally=tally,
-        timing=timing_of(settings),
-    )
+        def show(shown: Shown) -> None:
+            on_draft(Draft.of(settings, shown, goliath=goliath.name, weight=mine.weight))
+
+        result = await drive.run(show)
     return Reply(
-        text=vocabulary.decode(result.ids),
+        text=goliath.vocabulary.decode(result.ids),
         tokens=tuple(result.ids.tolist()),
         finish_reason=result.finish_reason,
-        goliath=goliath,
+        goliath=goliath.name,
         david=david.name,
         settings=settings,
+        mine=mine,
         contrast=question.contrast,
         seconds=time.perf_counter() - begin,
         suffix=question.suffix,
-        full_text=joined(vocabulary, result.ids.tolist(), after=question.suffix),
+        full_text=joined(goliath.vocabulary, result.ids.tolist(), after=question.suffix),
         steps_run=result.steps,
-        david_steps=result.steps if helpers else 0,
+        david_steps=result.steps if taking_part else 0,
         decided=tuple(result.decided.tolist()),
         guide=None if guide is None else guide.choice,
-        certification=tally,
+        certification=drive.tally,
         entries={} if contributor is None else dict(contributor.entries),
     )

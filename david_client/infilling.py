@@ -7,9 +7,10 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from common.collaboration.certification import Tally
+from common.collaboration.settings import Requested, SessionSettings
 from common.denoising.plan import FinishReason
-from common.text.wordpiece import WordPieceVocabulary
-from common.collaboration.settings import SessionSettings
+from common.text.templates import asked
+from common.text.vocabulary import Vocabulary
 from david_client.asking import Question, Reply
 from david_client.conversation import collaborate, question_of, warn_of_unknown
 from david_client.gaps import Gapped, join_gaps
@@ -152,7 +153,7 @@ def infill(
         return fill_gaps(gapped, question_of(settings, "", context), vocabulary, ask)
 
 
-def followed_by(gapped: Gapped, suffix: str, vocabulary: WordPieceVocabulary) -> Gapped:
+def followed_by(gapped: Gapped, suffix: str, vocabulary: Vocabulary) -> Gapped:
     """The text with the suffix after its last part."""
     *texts, last = gapped.texts
     seam = join(vocabulary, (), before=last, after=suffix).right if suffix else ""
@@ -163,7 +164,7 @@ def followed_by(gapped: Gapped, suffix: str, vocabulary: WordPieceVocabulary) ->
 def fill_gaps(
     gapped: Gapped,
     question: Question,
-    vocabulary: WordPieceVocabulary,
+    vocabulary: Vocabulary,
     ask: Callable[[Question, str], Reply],
 ) -> Filled:
     """Fill gap after gap; each sees what stands before it, filled, and what follows up to the next.
@@ -182,13 +183,14 @@ def fill_gaps(
         before = Filled(tuple(texts[: number + 1]), tuple(replies)).text
         after = texts[number + 1]
         cap = {} if gap.most_tokens is None else {"max_tokens": gap.most_tokens}
+        requested = Requested({**question.requested.values, **cap})
         reply = ask(
             replace(
                 question,
-                prompt=before.strip(),
+                messages=asked(before.strip()),
                 suffix=after.strip(),
                 seed=(question.seed + number) % 2**64,
-                wishes={**question.wishes, **cap},
+                requested=requested,
             ),
             f"gap {number + 1} of {len(gapped.gaps)}",
         )

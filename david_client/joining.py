@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from common.text.wordpiece import WordPieceVocabulary
+from common.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,7 @@ class Joint:
     """White space after it; all of `after` when that is blank."""
 
 
-def join(
-    vocabulary: WordPieceVocabulary, ids: Iterable[int], *, before: str = "", after: str = ""
-) -> Joint:
+def join(vocabulary: Vocabulary, ids: Iterable[int], *, before: str = "", after: str = "") -> Joint:
     """Set an answer between texts that stay as they were written.
 
     A line break that was written stays. A written space stays unless the answer's own punctuation
@@ -35,7 +33,7 @@ def join(
         after: text that follows it.
     """
     head = vocabulary.encode(before).ids
-    answer = tuple(takewhile(lambda i: i != vocabulary.end, ids))
+    answer = tuple(takewhile(lambda i: i not in vocabulary.ends, ids))
     tail = vocabulary.encode(after).ids
     shown = vocabulary.printed((*head, *answer, *tail))
     begin, end = len(head), len(head) + len(answer)
@@ -51,7 +49,7 @@ def join(
     return Joint(left if head else written[0], text, right if tail else written[1])
 
 
-def joined(vocabulary: WordPieceVocabulary, ids: Iterable[int], *, after: str) -> str:
+def joined(vocabulary: Vocabulary, ids: Iterable[int], *, after: str) -> str:
     """An answer and the text that follows it, as one text."""
     joint = join(vocabulary, ids, after=after)
     return joint.text + joint.right + after.lstrip()

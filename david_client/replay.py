@@ -15,8 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from common.errors import BadDataError, BadFileError
 from common.denoising.plan import Decider
+from common.errors import BadDataError, BadFileError
 from common.program.console import clean_line
 from david_client.view.sketch import Sketch, Word
 

@@ -1,22 +1,21 @@
 """One session on one stream, seen from the client."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import grpc
 import grpc.aio
-import numpy as np
 
 from common.collaboration.certification import Tally
 from common.collaboration.contribution import Ask, Contribution
 from common.collaboration.contributor import Contributor
+from common.collaboration.opening import process_for
 from common.collaboration.timing import timing_of
+from common.denoising.process import Process, Shown
 from common.errors import UnreachableError, error_from_reason
-from common.processes.simplex.schedule import times_at
-from common.processes.simplex.state import SimplexState
-from common.text.wordpiece import WordPieceVocabulary
+from common.models.registry import LanguageModel
 from common.wire.conversions import (
     client_frame_to_proto,
     server_frame_from_proto,
@@ -44,37 +43,49 @@ _FAREWELL_S = 1.0
 class Session:
     """One session on one stream; `log` holds all steps that came: what a resumption would need.
 
-    David computes in a thread of his own, and answers the steps that are wanted, one by one. When
-    he is slower than the server, which then follows the late rule `solo`, he skips those that have
-    no use any more: in lock-step all but the newest.
+    David answers the steps that are wanted, one by one. When he is slower than the server, which
+    then follows the late rule `solo`, he skips those that have no use any more: in lock-step all
+    but the newest.
     """
 
     def __init__(
         self,
         call: Any,
         frame: Open,
-        contributor: Contributor | None,
-        vocabulary: WordPieceVocabulary,
+        contributor: Callable[[Process], Contributor] | None,
+        david: LanguageModel,
         *,
         meter: Meter,
         on_draft: OnDraft,
     ) -> None:
-        """Nothing is sent before `run`."""
+        """Nothing is sent before `run`.
+
+        Args:
+            call: the stream.
+            frame: what is asked for.
+            contributor: makes David's part when the process is agreed; None for a weight of 0.
+            david: the small model.
+            meter: counts bytes.
+            on_draft: called as each step begins.
+        """
         self.log: list[Step] = []
         self.tally = Tally()
         self._call = call
         self._open = frame
-        self._contributor = contributor
-        self._vocabulary = vocabulary
+        self.contributor: Contributor | None = None
+        """David's part, from the agreement on."""
+        self._make = contributor
+        self._david = david
         self._meter = meter
         self._on_draft = on_draft
         self._opened: Opened | None = None
-        self._finished: tuple[int, ...] = ()
-        self._untold = np.empty(0, np.int64)
+        self._process: Process | None = None
+        self._told: tuple[int, ...] = ()
         self._timing = timing_of(frame.settings)
-        self._unanswered: list[Step] = []
+        self._unanswered: list[Shown] = []
         self._news = asyncio.Event()
-        self._spoken: Step | None = None
+        self._spoken: Any = None
+        """The state of the last step that was answered, unless it was asked about before."""
         self._writing = asyncio.Lock()
 
     async def run(self) -> Completed:
@@ -108,7 +119,10 @@ class Session:
             frame = await self._read()
             match frame:
                 case Opened():
-                    check_opened(frame, self._open, self._vocabulary)
+                    check_opened(frame, self._open, self._david)
+                    self._process = process_for(frame.settings, frame.times, frame.end_ids)
+                    if self._make is not None:
+                        self.contributor = self._make(self._process)
                     self._opened = frame
                 case Step():
                     self._begin(frame)
@@ -124,87 +138,65 @@ class Session:
 
     def _begin(self, frame: Step) -> None:
         assert self._opened is not None
-        check_step(frame, self.log[-1] if self.log else None, self._opened, self._vocabulary)
+        assert self._process is not None
+        check_step(frame, self.log[-1] if self.log else None, self._opened, self._david.vocabulary)
         self.log.append(frame)
-        self._finished = (*self._finished, *frame.finished_ids.tolist())
-        # A step that David skips may carry a block's ids: they are kept for the next one.
-        self._untold = np.concatenate((self._untold, frame.finished_ids))
-        self._unanswered = [one for one in (*self._unanswered, frame) if self._is_of_use(one)]
+        given = 0 if self._told else self._given(self._opened, self._process)
+        self._told = (*self._told, *frame.finished_ids[given:].tolist())
+        opened = self._process.open(frame.state)
+        shown = Shown(frame.state, opened, self._told, frame.finished_ids, frame.decided)
+        waiting = (*self._unanswered, shown)
+        self._unanswered = [one for one in waiting if self._is_of_use(one)]
         self._news.set()
         self._on_draft(
-            Draft(
+            Draft.of(
                 self._opened.settings,
-                frame.block,
-                frame.step,
-                self._opened.times[frame.step],
-                self._finished,
-                estimate=frame.estimate[:, 0] if frame.step else None,
-                hot=frame.estimate if frame.step else None,
-                decided=frame.decided,
+                shown,
                 goliath=self._opened.model_name,
+                weight=self._open.contributor.weight,
                 bytes_up=self._meter.up,
                 bytes_down=self._meter.down,
             )
         )
+
+    @staticmethod
+    def _given(opened: Opened, process: Process) -> int:
+        """How many of the prompt's last ids stand in the first block."""
+        return len(opened.prompt_ids) % process.block_length if process.grid else 0
 
     async def _answer(self, ask: Ask) -> None:
         """Answer from the rows of the step in flight; a second ask about it is refused."""
         assert self._opened is not None
         last = self.log[-1] if self.log else None
         check_ask(ask, last, self._spoken, self._opened)
-        assert self._contributor is not None
+        assert self.contributor is not None
         self._spoken = None
         self.tally.count(ask)
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            await self._write(self._contributor.answer(ask))
+            await self._write(self.contributor.answer(ask))
 
-    def _is_of_use(self, step: Step) -> bool:
+    def _is_of_use(self, shown: Shown) -> bool:
         """Whether a step that is not closed uses the contribution to this one; when a step comes,
         those before it are closed.
         """
         now = self.log[-1]
-        return step.block == now.block and self._timing.awaited(step.step, now.step)
+        state = shown.state
+        return state.block == now.block and self._timing.awaited(state.step, now.step)
 
     async def _speak(self) -> None:
         """Answer the wanted steps, in order; ends when the server takes no more."""
-        if self._contributor is None:
+        if self._make is None:
             await asyncio.Event().wait()
-        thread = ThreadPoolExecutor(1, thread_name_prefix="david")
-        try:
-            sent = True
-            while sent:
-                while not self._unanswered:
-                    self._news.clear()
-                    await self._news.wait()
-                step = self._unanswered.pop(0)
-                sent = await self._sent(await self._contribution(step, thread))
-        finally:
-            # A pass that runs ends by itself; nobody waits for it here.
-            thread.shutdown(wait=False, cancel_futures=True)
-
-    async def _contribution(self, step: Step, thread: ThreadPoolExecutor) -> Contribution:
-        assert self._opened is not None
-        assert self._contributor is not None
-        finished, self._untold = self._untold, np.empty(0, np.int64)
-        settings = self._opened.settings
-        state = SimplexState(
-            settings.seed,
-            step.block,
-            step.step,
-            self._opened.times[step.step],
-            step.estimate,
-            times_at(
-                self._opened.times,
-                step.step,
-                steepness=settings.ramp,
-                positions=settings.block_length,
-            ),
-        )
-        loop = asyncio.get_running_loop()
-        contribute = self._contributor.contribute
-        contribution = await loop.run_in_executor(thread, contribute, state, finished, step.fused)
-        self._spoken = step
-        return contribution
+        sent = True
+        while sent:
+            while not self._unanswered:
+                self._news.clear()
+                await self._news.wait()
+            shown = self._unanswered.pop(0)
+            assert self.contributor is not None
+            contribution = await self.contributor.contribute(shown)
+            self._spoken = shown.state
+            sent = await self._sent(contribution)
 
     async def _sent(self, contribution: Contribution) -> bool:
         assert self._opened is not None
@@ -234,7 +226,7 @@ class Session:
         if message is grpc.aio.EOF:
             raise UnreachableError("the server ended the session without an answer")
         self._meter.came(message)
-        return server_frame_from_proto(message, opened=self._opened)
+        return server_frame_from_proto(message, opened=self._opened, process=self._process)
 
     async def _farewell(self) -> None:
         """Say that the answer arrived, and give the server a moment to end the stream itself."""

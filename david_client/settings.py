@@ -1,12 +1,13 @@
 """Settings of `david ask` and `chat`, from the command line, DAVID_* variables and david.toml."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from common.collaboration.contribution import Codec
+from common.collaboration.settings import LateRule, Requested
 from common.collaboration.timing import MAX_EVERY, MAX_LAG, Every
 from common.denoising.halting import MAX_MARGIN, MAX_PATIENCE, HaltRule
 from common.guidance.choice import LARGEST_STRENGTH, GuideChoice, guide_choice
@@ -18,7 +19,6 @@ from common.processes.simplex.settings import (
     SelfConditioning,
 )
 from common.program.config import ProgramSettings
-from common.collaboration.settings import LateRule
 
 EMBEDDED = ":embedded:"
 """In the place of an address: Goliath runs in this process."""
@@ -153,8 +153,8 @@ class DavidSettings(ProgramSettings):
         """
         return guide_choice(self.guide, self.label, self.strength)
 
-    def wishes(self) -> dict[str, Any]:
-        """What is set of the terms of a session, by their names there."""
+    def requested(self) -> Requested:
+        """What is set of a session's settings and a contributor's, by their names there."""
         named = {
             "steps": self.steps,
             "block_length": self.block,
@@ -177,7 +177,7 @@ class DavidSettings(ProgramSettings):
         if self.halt is not None:
             rule = halt_rule(self.halt)
             named |= {"halt_patience": rule.patience, "halt_margin": rule.margin}
-        return {name: value for name, value in named.items() if value is not None}
+        return Requested({name: value for name, value in named.items() if value is not None})
 
 
 def halt_rule(text: str) -> HaltRule:

@@ -24,7 +24,8 @@ from common.errors import (
 )
 
 if TYPE_CHECKING:
-    from david_client.asking import David, Draft, Question, Reply
+    from common.models.registry import LanguageModel
+    from david_client.asking import Draft, Question, Reply
     from david_client.view.sketch import Sketch
 
 VERSION = 1
@@ -81,7 +82,7 @@ class Trace:
         """Close the file."""
         self._file.close()
 
-    def begin(self, question: "Question", david: "David", *, title: str) -> None:
+    def begin(self, question: "Question", david: "LanguageModel", *, title: str) -> None:
         """Remember what is asked, without the context; it is written when the terms are known."""
         self._header = {
             "type": "header",
@@ -92,10 +93,10 @@ class Trace:
             "suffix": question.suffix,
             "seed": question.seed,
             "contrast": question.contrast,
-            "weight": question.wishes.get("weight"),
+            "weight": question.requested.values.get("weight"),
             "goliath": None,
             "david": david.name,
-            "vocabulary": david.vocabulary.fingerprint.hex(),
+            "vocabulary": david.vocabulary.summary.fingerprint,
             "settings": None,
         }
         self._open = True
@@ -107,7 +108,7 @@ class Trace:
             BadFileError: the file cannot be written any more.
         """
         settings = draft.settings
-        self._head(settings=asdict(settings), goliath=draft.goliath, weight=settings.weight)
+        self._head(settings=asdict(settings), goliath=draft.goliath, weight=draft.weight)
         self._write(
             {
                 "type": "step",
@@ -134,7 +135,7 @@ class Trace:
             BadFileError: the file cannot be written any more.
         """
         settings = reply.settings
-        self._head(settings=asdict(settings), goliath=reply.goliath, weight=settings.weight)
+        self._head(settings=asdict(settings), goliath=reply.goliath, weight=reply.mine.weight)
         record = reply.record() | {"text": sketch.text, "seconds": round(sketch.seconds, 6)}
         marked = {"words": _words(sketch), "decided": list(reply.decided)}
         self._write({"type": "reply", "block": sketch.block} | record | marked)

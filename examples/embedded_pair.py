@@ -8,6 +8,9 @@ Each model is a folder, or a name that `goliath models` lists. The context is re
 import argparse
 from dataclasses import replace
 
+from common.collaboration.local import LocalDavid, run_local
+from common.collaboration.plan import plan_for
+
 from common.collaboration.compatibility import (
     check_process,
     check_vocabulary,
@@ -16,8 +19,6 @@ from common.collaboration.compatibility import (
     process_of,
 )
 from common.collaboration.contributor import Contributor, Voicing
-from common.collaboration.local import LocalDavid, run_local
-from common.collaboration.plan import plan_for
 from common.models.registry import DEFAULT_DAVID, DEFAULT_GOLIATH, load
 from common.processes.simplex.settings import SelfConditioning
 
@@ -34,7 +35,7 @@ def main() -> None:
 
     goliath, vocabulary = load(options.goliath)
     david, david_vocabulary = load(options.david)
-    check_vocabulary(vocabulary.fingerprint, david_vocabulary.fingerprint)
+    check_vocabulary(vocabulary.summary, david_vocabulary.summary)
     config, david_config = config_of(goliath), config_of(david)
     check_process(process_of(config), process_of(david_config))
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from common.collaboration.local import LocalDavid, run_local
+from common.collaboration.plan import plan_for
 
 from common.collaboration.codec import encode
 from common.collaboration.compatibility import config_of, default_settings
 from common.collaboration.contribution import Codec, Contribution
-from common.collaboration.local import LocalDavid, run_local
-from common.collaboration.plan import plan_for
 from common.models.registry import DEFAULT_GOLIATH, load
 from common.processes.simplex.state import SimplexState
 

@@ -9,9 +9,9 @@ given, counts what is certain of them, and how much Goliath would have to ask.
 import argparse
 import json
 from collections import Counter
-from pathlib import Path
 
 import torch
+from common.collaboration.plan import plan_for
 
 from common.collaboration.certification import AskCaps, all_answered, doubts
 from common.collaboration.codec import answer_from, decode, encode, reach_of
@@ -24,13 +24,12 @@ from common.collaboration.compatibility import (
 )
 from common.collaboration.contribution import Codec
 from common.collaboration.fusion import Voice, fuse
-from common.collaboration.plan import plan_for
+from common.collaboration.settings import SessionSettings
 from common.denoising.loop import Plan, Predict, allowed, denoise, drawn
 from common.denoising.sampling import greedy
 from common.models import registry
 from common.models.simplex_lm import predict
 from common.wire.conversions import client_frame_to_proto, split_contribution
-from common.collaboration.settings import SessionSettings
 from common.wire.frames import Limits
 from david_client.asking import David, Question
 
@@ -105,7 +104,7 @@ def main() -> None:
     david = David(options.david, *registry.load(options.david))
     wishes = {name: getattr(options, name) for name in ("steps", "temperature", "weight")}
     wishes["codec"] = Codec.DENSE
-    recipes = Path(registry.__file__).parent / "bundled/heldout-recipes.jsonl"
+    recipes = registry.BUNDLED / "heldout-recipes.jsonl"
     lines = recipes.read_text(encoding="utf-8").splitlines()
     found: Counter[str] = Counter()
     for seed, line in enumerate(lines[:: max(1, len(lines) // options.prompts)][: options.prompts]):

@@ -8,9 +8,10 @@ Every position is there from the first step on; what changes is how sure the mod
 import argparse
 from dataclasses import replace
 
-from common.collaboration.compatibility import config_of, default_settings
 from common.collaboration.local import run_local
 from common.collaboration.plan import plan_for
+
+from common.collaboration.compatibility import config_of, default_settings
 from common.denoising.loop import Predict
 from common.models.registry import DEFAULT_GOLIATH, load
 

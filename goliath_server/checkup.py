@@ -3,11 +3,9 @@
 import asyncio
 import time
 
-from common.models.simplex_lm import predict
-from common.models.simplex_network import SimplexDiffusionLM
 from common.program.tls import tls_files
 from common.wire.channels import open_server
-from goliath_server.server import load_chosen, load_host, warm_up_request
+from goliath_server.server import load_chosen, load_host, warm_up_view
 from goliath_server.session import Host
 from goliath_server.settings import GoliathSettings
 
@@ -34,28 +32,28 @@ def address(settings: GoliathSettings) -> str:
     return f"{settings.listen} is free (port {port}), {kind}"
 
 
-def describe_host(loaded: tuple[SimplexDiffusionLM, Host]) -> str:
+def describe_host(host: Host) -> str:
     """The model in a line."""
-    model, host = loaded
-    size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    model = host.model
     return (
-        f"{host.name}, {size:.1f} M parameters on {model.device}, {host.vocabulary.size} pieces, "
-        f"fingerprint {host.fingerprint.hex()[:16]}"
+        f"{model.name}, {model.predictor.parameters / 1e6:.1f} M parameters on "
+        f"{model.predictor.device}, {model.vocabulary.size} pieces, "
+        f"fingerprint {model.vocabulary.summary.fingerprint}"
     )
 
 
-def guide(settings: GoliathSettings, loaded: tuple[SimplexDiffusionLM, Host]) -> str:
+def guide(settings: GoliathSettings, host: Host) -> str:
     """The guide in a line.
 
     Raises:
         CollaborationError: it cannot guide the model.
     """
-    chosen = load_chosen(settings, loaded[0])
+    chosen = load_chosen(settings, host.model)
     return "none" if chosen is None else f"{chosen.choice.model} towards {chosen.choice.label}"
 
 
-def one_step(model: SimplexDiffusionLM, host: Host) -> str:
+def one_step(host: Host) -> str:
     """One pass of the model, with its shape and time."""
     begin = time.perf_counter()
-    shape = tuple(predict(model, [warm_up_request(host)]).shape)
-    return f"logits {shape} in {time.perf_counter() - begin:.2f} s"
+    (rows,) = host.model.predictor.predict([warm_up_view(host.model)])
+    return f"logits {tuple(rows.shape)} in {time.perf_counter() - begin:.2f} s"

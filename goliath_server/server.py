@@ -2,28 +2,27 @@
 
 import asyncio
 import contextlib
-import functools
 import importlib.metadata
 import logging
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
-from common.collaboration.batcher import Engine, Predictor
-from common.collaboration.compatibility import config_of, default_settings
-from common.collaboration.fusion import fuse
-from common.collaboration.plan import plan_for
+from common.collaboration.batcher import Batcher
+from common.collaboration.batcher import Predict as Prediction
+from common.collaboration.compatibility import default_settings
+from common.collaboration.opening import plan_for
 from common.denoising.loop import Predict, denoise
+from common.denoising.process import View
+from common.denoising.streams import Philox
 from common.errors import SessionCancelledError
 from common.guidance.guide import Guide, guided
 from common.guidance.loading import load_guide
-from common.models.simplex_lm import predict
-from common.models.registry import find, load
-from common.models.simplex_network import SimplexDiffusionLM
+from common.models.registry import LanguageModel, open_model
 from common.pb import collaboration_pb2_grpc as rpc
 from common.program.device import settle_device
 from common.program.tls import tls_files
-from common.text.wordpiece import WordPieceVocabulary
+from common.text.templates import asked
 from common.wire.channels import MAX_MESSAGE_BYTES, open_server, split_address
 from common.wire.frames import Limits
 from goliath_server.health import Health
@@ -53,22 +52,20 @@ def limits_of(settings: GoliathSettings) -> Limits:
     )
 
 
-def load_host(settings: GoliathSettings) -> tuple[SimplexDiffusionLM, Host]:
-    """The model, and what it brings to sessions."""
+def load_host(settings: GoliathSettings) -> Host:
+    """The model, with what it brings to sessions."""
     device = settle_device(settings.device, threads=settings.threads)
-    model, vocabulary = load(settings.model, device=device, dtype=settings.dtype)
-    host = host_of(find(settings.model).name, model, vocabulary, limits_of(settings))
-    return model, replace(host, guide=settings.guidance)
+    model = open_model(settings.model, device=device, dtype=settings.dtype)
+    return Host(model, limits_of(settings), settings.guidance)
 
 
-def load_served(settings: GoliathSettings) -> tuple[Predictor, Host]:
+def load_served(settings: GoliathSettings) -> tuple[Prediction, Host]:
     """What answers sessions, guided where the operator chose so, and what it brings to them."""
-    model, host = load_host(settings)
-    guide = load_chosen(settings, model)
-    return guided(functools.partial(predict, model), guide), host
+    host = load_host(settings)
+    return guided(host.model.predictor.predict, load_chosen(settings, host.model)), host
 
 
-def load_chosen(settings: GoliathSettings, model: SimplexDiffusionLM) -> Guide | None:
+def load_chosen(settings: GoliathSettings, model: LanguageModel) -> Guide | None:
     """The guide that the operator chose; None for none.
 
     Raises:
@@ -77,25 +74,19 @@ def load_chosen(settings: GoliathSettings, model: SimplexDiffusionLM) -> Guide |
     choice = settings.guidance
     if choice is None:
         return None
-    longest = min(settings.max_block_length, config_of(model).max_positions)
+    longest = min(settings.max_block_length, model.predictor.max_positions)
     guide = load_guide(choice, model, longest_block=longest)
     log.info("guide.chosen", extra=asdict(choice))
     return guide
 
 
-def host_of(
-    name: str, model: SimplexDiffusionLM, vocabulary: WordPieceVocabulary, limits: Limits
-) -> Host:
-    """What a loaded model brings to sessions."""
-    return Host(name, config_of(model), vocabulary, vocabulary.fingerprint, limits)
-
-
-def warm_up_request(host: Host) -> Predict:
+def warm_up_view(model: LanguageModel) -> View:
     """A first step: what is slow or broken at the first pass shows before anyone waits for it."""
-    terms = replace(default_settings(host.config), steps=1)
-    request = next(denoise(plan_for(host.config, host.vocabulary, terms, prompt="warm up"), fuse))
+    settings = replace(default_settings(model), steps=1)
+    plan = plan_for(model, settings, messages=asked("warm up"))
+    request = next(denoise(plan, Philox(0)))
     assert isinstance(request, Predict)
-    return request
+    return request.view
 
 
 def service_for(settings: GoliathSettings) -> CollaborationService:
@@ -159,10 +150,10 @@ async def _run(
     loading = asyncio.create_task(asyncio.to_thread(load_served, settings))
     if await signals.before(loading):
         return
-    predictor, host = loading.result()
-    async with Engine(predictor, max_batch=settings.max_batch) as engine:
-        await engine.predict(warm_up_request(host))
-        service.begin(host, engine)
+    predict, host = loading.result()
+    async with Batcher(predict, max_batch=settings.max_batch, threaded=True) as batcher:
+        await batcher.predict(warm_up_view(host.model))
+        service.begin(host, batcher)
         await health.set(serving=True)
         announce(host)
         await signals.came.wait()

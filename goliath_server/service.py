@@ -13,7 +13,11 @@ import grpc
 import grpc.aio
 import structlog
 
-from common.collaboration.batcher import Engine
+from common.collaboration.batcher import Batcher
+from common.collaboration.certification import AskCaps
+from common.collaboration.driver import Drive
+from common.denoising.plan import FinishReason
+from common.denoising.streams import Philox
 from common.errors import (
     CollaborationError,
     DrainingError,
@@ -28,7 +32,7 @@ from common.pb import collaboration_pb2_grpc as rpc
 from common.wire.channels import translated_errors
 from common.wire.conversions import server_info_to_proto
 from common.wire.frames import Limits, Open
-from goliath_server.drive import Drive
+from goliath_server.remote import Remote
 from goliath_server.session import Host, Session, open_session
 from goliath_server.stream import Stream
 
@@ -62,17 +66,17 @@ class CollaborationService(rpc.CollaborationServiceServicer):
         self._caps = caps
         self._software_version = software_version
         self._host: Host | None = None
-        self._engine: Engine | None = None
+        self._batcher: Batcher | None = None
         self._per_peer: Counter[str] = Counter()
-        self._drives: set[Drive] = set()
+        self._drives: dict[Drive, Stream] = {}
         self._hurry: float | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._pumps: set[asyncio.Task[None]] = set()
 
-    def begin(self, host: Host, engine: Engine) -> None:
+    def begin(self, host: Host, batcher: Batcher) -> None:
         """Take sessions from now on."""
-        self._host, self._engine = host, engine
+        self._host, self._batcher = host, batcher
 
     async def drain(self, grace_s: float) -> None:
         """Take no new session, and let those that run end after their step.
@@ -80,8 +84,8 @@ class CollaborationService(rpc.CollaborationServiceServicer):
         Returns when all have ended, or after the grace.
         """
         self._hurry = asyncio.get_running_loop().time() + grace_s
-        for drive in self._drives:
-            drive.drain(self._hurry)
+        for drive, stream in self._drives.items():
+            _hurry(drive, stream, self._hurry)
         try:
             async with asyncio.timeout(grace_s):
                 await self._idle.wait()
@@ -136,16 +140,16 @@ class CollaborationService(rpc.CollaborationServiceServicer):
 
     async def _session(self, stream: Stream) -> None:
         session = await self._opened(stream)
-        _, engine = self._ready()
-        drive = Drive(session, stream, engine)
-        self._drives.add(drive)
+        drive = self._drive(session, stream)
+        self._drives[drive] = stream
         if self._hurry is not None:
-            drive.drain(self._hurry)
+            _hurry(drive, stream, self._hurry)
         try:
             with structlog.contextvars.bound_contextvars(session=session.opened.session_id[:8]):
-                settings = session.opened.settings
-                log.info("session.opened", extra={"weight": settings.weight, "seed": settings.seed})
-                completed = await drive.run()
+                told = {"weight": session.mine.weight, "seed": session.opened.settings.seed}
+                log.info("session.opened", extra=told)
+                result = await drive.run()
+                completed = session.completed(result, uncertified=drive.tally.uncertified)
                 await stream.send(
                     replace(completed, bytes_received=stream.received, bytes_sent=stream.sent)
                 )
@@ -161,7 +165,23 @@ class CollaborationService(rpc.CollaborationServiceServicer):
                 )
                 await stream.settle(self._caps.settle_s)
         finally:
-            self._drives.discard(drive)
+            del self._drives[drive]
+
+    def _drive(self, session: Session, stream: Stream) -> Drive:
+        """What runs a session, with its client as the one who takes part."""
+        _, batcher = self._ready()
+        remote, opened = Remote(session, stream), session.opened
+        caps = AskCaps(opened.limits.max_ask_ids_per_position, opened.limits.max_ask_ids)
+        drive = Drive(
+            session.plan,
+            batcher.predict,
+            {session.contributor_id: remote},
+            stream=Philox(opened.settings.seed),
+            caps=caps if opened.settings.certify else None,
+            threads=True,
+        )
+        remote.end, remote.ending = drive.end, lambda: drive.ending is not None
+        return drive
 
     async def _opened(self, stream: Stream) -> Session:
         until = asyncio.get_running_loop().time() + self._caps.open_s
@@ -175,16 +195,16 @@ class CollaborationService(rpc.CollaborationServiceServicer):
         session = await asyncio.to_thread(
             open_session, frame, host, session_id=secrets.token_urlsafe(16)
         )
-        await stream.open(session.opened)
+        await stream.open(session.opened, session.mine)
         return session
 
-    def _ready(self) -> tuple[Host, Engine]:
-        if self._host is None or self._engine is None:
+    def _ready(self) -> tuple[Host, Batcher]:
+        if self._host is None or self._batcher is None:
             raise ServerFullError(
                 "the model is still loading: no session can begin yet",
                 remedy="Try again in a moment",
             )
-        return self._host, self._engine
+        return self._host, self._batcher
 
     @contextmanager
     def _admitted(self, context: Context) -> Iterator[str]:
@@ -212,6 +232,12 @@ class CollaborationService(rpc.CollaborationServiceServicer):
                 del self._per_peer[peer]
             if not self._per_peer:
                 self._idle.set()
+
+
+def _hurry(drive: Drive, stream: Stream, until: float) -> None:
+    """End after the step in flight, and wait for its contribution no longer than until then."""
+    drive.end(FinishReason.DRAINING)
+    stream.hurry(until)
 
 
 def _identity(context: Context) -> str:

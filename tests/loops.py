@@ -9,8 +9,8 @@ from common.denoising.loop import Plan, Predict, Result, denoise
 from common.denoising.sampling import best_candidates
 from common.processes.simplex import conditioning
 from common.processes.simplex.schedule import TimeWarp
-from common.processes.simplex.state import FusedSignal
 from common.processes.simplex.settings import SelfConditioning
+from common.processes.simplex.state import FusedSignal
 from tests.tiny import tiny_vocabulary
 
 VOCABULARY = tiny_vocabulary()

@@ -9,12 +9,13 @@ from typing import Any
 import grpc.aio
 import numpy as np
 import pytest
+from common.collaboration.plan import plan_for
 
 from common.collaboration.batcher import Engine
 from common.collaboration.compatibility import config_of, default_settings, process_of
 from common.collaboration.contribution import Codec, Contribution
 from common.collaboration.fusion import Voice, fuse
-from common.collaboration.plan import plan_for
+from common.collaboration.settings import SessionSettings
 from common.denoising.loop import Predict, Result, denoise
 from common.guidance.guide import Guide, guided
 from common.models.simplex_lm import predict
@@ -26,7 +27,6 @@ from common.wire.conversions import (
     server_frame_from_proto,
     split_contribution,
 )
-from common.collaboration.settings import SessionSettings
 from common.wire.frames import Limits, Open, Opened, Role, ServerFrame
 from david_client.asking import CONTRIBUTOR_ID, David, Draft, Question, Reply
 from david_client.client import Place, ask

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 
 from torch import Tensor
 
@@ -20,13 +20,13 @@ class Batcher:
     batch changes the order of sums.
     """
 
-    def __init__(self, predict: Predict, *, max_batch: int = 1, executor: Executor | None = None):
-        """Wrap a batched prediction; without an executor passes run on the event loop itself,
-        which nothing else then shares.
+    def __init__(self, predict: Predict, *, max_batch: int = 1, threaded: bool = False):
+        """Wrap a batched prediction; passes run on the event loop, which nothing else may then
+        need, or in a thread of their own.
         """
         self._predict = predict
         self._max_batch = max_batch
-        self._executor = executor
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model") if threaded else None
         self._waiting: list[tuple[View, asyncio.Future[Tensor]]] = []
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -37,12 +37,14 @@ class Batcher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop: waiting views are cancelled; a pass that is running in an executor ends there."""
+        """Stop: waiting views are cancelled, a pass that is running ends first."""
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
         for _view, future in self._waiting:
             future.cancel()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.shutdown)
 
     async def predict(self, view: View) -> Tensor:
         """Rows (1, open, V) fp32 of one view."""
@@ -74,10 +76,10 @@ class Batcher:
                     future.set_result(row)
 
     async def _pass(self, views: Sequence[View]) -> Sequence[Tensor]:
-        if self._executor is None:
+        if self._thread is None:
             return self._predict(views)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._predict, views)
+        return await loop.run_in_executor(self._thread, self._predict, views)
 
     def _take(self) -> list[tuple[View, "asyncio.Future[Tensor]"]]:
         self._waiting = [(view, future) for view, future in self._waiting if not future.done()]

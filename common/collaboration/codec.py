@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from common.collaboration.contribution import Answer, Ask, Codec, Contribution
+from common.denoising.sampling import Draw
 from common.errors import InternalError
 
 LOWEST = -30000.0
@@ -40,6 +41,13 @@ def reach_of(*, temperature: float, min_p: float, weight: float) -> float:
     if weight == 0:
         return math.inf
     return (max(0.0, 1.0 - weight) * CORE_LEAD - temperature * math.log(min_p)) / weight
+
+
+def reach_for(draw: Draw | None, weight: float) -> float:
+    """The reach for a process that draws so; without end for one that reads full rows."""
+    if draw is None:
+        return math.inf
+    return reach_of(temperature=draw.temperature, min_p=draw.min_p, weight=weight)
 
 
 def encode(

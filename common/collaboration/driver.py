@@ -19,7 +19,7 @@ from common.collaboration.fusion import Voice
 from common.collaboration.timing import Timing
 from common.denoising.loop import Fused, Predict, Requests, Result, denoise
 from common.denoising.plan import FinishReason, Plan
-from common.denoising.process import Shown, View
+from common.denoising.process import NOTHING, Shown, View
 from common.denoising.streams import Stream
 
 _T = TypeVar("_T")
@@ -179,11 +179,9 @@ class Drive:
 def stopped(plan: Plan, request: Predict, reason: FinishReason, steps: int) -> Result:
     """The draft as it stands before a step, for an end before the end."""
     shown = request.shown
-    draft = shown.state.draft.ids[0 if shown.state.block else plan.given :]
-    if (draft < 0).all():
-        draft = draft[:0]
+    draft = shown.state.draft.ids[0 if shown.state.block else plan.given :, :1].ravel()
     ids = np.concatenate((np.array(shown.answer, np.int64), draft))
-    ended = np.flatnonzero(np.isin(ids, plan.ends))
+    ended = np.flatnonzero(np.isin(ids, (NOTHING, *plan.ends)))
     ids = ids[: ended[0] if len(ended) else None][: plan.max_tokens]
     return Result(ids, reason, shown.state.block, shown.state.step, steps, shown.decided)
 

@@ -1,11 +1,14 @@
 """The settings of a session and of each contributor: requested in `Open`, agreed in `Opened`."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from typing import Any, TypeVar
 
 from common.collaboration.contribution import Codec
 from common.collaboration.timing import MAX_LAG, Every
-from common.denoising.settings import setting
+from common.denoising.settings import setting, settings_of
+from common.errors import UsageError
 from common.processes.masked.settings import MaskedProcess, MaskedSettings
 from common.processes.simplex.settings import SimplexProcess, SimplexSettings
 
@@ -78,3 +81,49 @@ class ContributorSettings:
     budget_ms: int = setting(
         10_000, "Time that a contribution may take", low=1, high=3_600_000, unit="milliseconds"
     )
+
+
+_Settings = TypeVar("_Settings")
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """What shall not be as the server has it by default, by the names of the settings."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def session(self, defaults: SessionSettings) -> SessionSettings:
+        """The session's settings to ask for.
+
+        Raises:
+            UsageError: a setting that the process does not have, or a value out of range.
+        """
+        foreign = set(self.values) - {
+            one.name
+            for kind in (SessionSettings, ContributorSettings, type(defaults.process))
+            for one in fields(kind)
+        }
+        if foreign:
+            raise UsageError(
+                f"{min(foreign)}: no setting of a session of this model's process",
+                remedy="Leave it out, or ask a model of another kind",
+            )
+        return replace(self._over(defaults), process=self._over(defaults.process))
+
+    def contributor(self, defaults: ContributorSettings) -> ContributorSettings:
+        """The contributor's settings to ask for.
+
+        Raises:
+            UsageError: a value out of range.
+        """
+        return self._over(defaults)
+
+    def _over(self, defaults: _Settings) -> _Settings:
+        mine: dict[str, Any] = {}
+        for one, known in settings_of(type(defaults)):
+            if one.name in self.values:
+                value = self.values[one.name]
+                if expected := known.refusal(value):
+                    raise UsageError(f"{one.name}: expected {expected}, got {value}")
+                mine[one.name] = value
+        return replace(defaults, **mine)  # type: ignore[type-var]

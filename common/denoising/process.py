@@ -24,7 +24,9 @@ class Draft:
     """A block as a person, or a model of another kind, reads it."""
 
     ids: np.ndarray
-    """(positions,) int64: settled ids and best guesses; `NOTHING` where there is neither."""
+    """(positions, h) int64: settled ids and guesses, the best first; `NOTHING` where there is none,
+    and h is 0 where there is nothing anywhere.
+    """
     settled: np.ndarray
     """(positions,) bool, which ids are decided for good."""
     probability: np.ndarray
@@ -45,6 +47,14 @@ class State(Protocol):
     @property
     def positions(self) -> int:
         """Positions of the block."""
+
+    @property
+    def noise(self) -> float:
+        """How much of the block is not known yet, 1 at its start, for people."""
+
+    @property
+    def ids_shown(self) -> np.ndarray:
+        """(n,) int64, every id that the state shows to models."""
 
     @property
     def draft(self) -> Draft:
@@ -102,7 +112,7 @@ class Needs:
     """
 
     draw: Draw
-    """How candidates are chosen, and tokens drawn from them."""
+    """How candidates are chosen, and tokens drawn from them: the process's own."""
     candidates: bool
     """Whether anything depends on all candidates, and not on the best one alone."""
     words: Callable[[torch.device], Words] | None = None
@@ -135,6 +145,10 @@ class Process(Protocol):
     @property
     def replays(self) -> bool:
         """Whether a session that resumes must replay its block, for want of a condition."""
+
+    @property
+    def draw(self) -> Draw | None:
+        """How candidates are chosen, and tokens drawn from them; None where full rows are read."""
 
     def start(self, block: int, given: tuple[int, ...], stream: Stream) -> State:
         """The first state of a block, of which the first ids are given."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from common.denoising.streams import Words
+from common.models.registry import LanguageModel, simplex_model
 from common.models.simplex_network import SimplexDiffusionLM
 from common.processes.simplex import conditioning
 from common.processes.simplex.state import Bag
@@ -69,6 +70,14 @@ class Pair:
     goliath: SimplexDiffusionLM
     david: SimplexDiffusionLM
     vocabulary: WordPieceVocabulary
+
+    @property
+    def models(self) -> tuple[LanguageModel, LanguageModel]:
+        """Goliath and David as sessions take them."""
+        return (
+            simplex_model("goliath", self.goliath, self.vocabulary),
+            simplex_model("david", self.david, self.vocabulary),
+        )
 
     def logits(self, part: _Part, time: float) -> tuple[Tensor, Tensor]:
         """(scored, V) fp32 of each, on the same noise, conditioned on its own prediction."""

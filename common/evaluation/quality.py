@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from common.collaboration.settings import SessionSettings
+from common.collaboration.settings import ContributorSettings, SessionSettings
 from common.evaluation import text
 from common.evaluation.answers import Answers, Cell, Row
 from common.evaluation.generation import BATCH, generate, question_seed
@@ -56,6 +56,8 @@ class Bench:
     pair: Pair
     judge: Judge
     settings: SessionSettings
+    mine: ContributorSettings
+    """David's; the weight is that of the pair."""
     """Terms of every answer; steps, seed and, for the systems alone, weight are set for each."""
     seed: int
     contrast: float
@@ -183,11 +185,12 @@ def _texts(bench: Bench, cell: Cell, questions: Sequence[Question]) -> list[str]
             text.shuffled(words, np.random.default_rng(seed))
             for words, seed in zip(real, seeds, strict=True)
         ]
-    weight = {"goliath": 0.0, "david": 1.0}.get(cell.system, settings.weight)
+    weight = {"goliath": 0.0, "david": 1.0}.get(cell.system, bench.mine.weight)
     results = generate(
         bench.pair,
         questions,
-        settings=replace(settings, steps=cell.steps, weight=weight),
+        settings=replace(settings, steps=cell.steps),
+        mine=replace(bench.mine, weight=weight),
         seed=bench.seed,
         contrast=bench.contrast if cell.system == "contrast" else 0.0,
         batch=bench.batch,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.collaboration.batcher import Predictor
-from common.denoising.loop import Predict
+from common.collaboration.batcher import Predict
+from common.denoising.process import View
 from common.guidance.choice import GuideChoice
 from common.guidance.classifier import SimplexClassifier
 
@@ -35,19 +35,20 @@ class Guide:
         return labels.index(self.choice.label)
 
 
-def guided(predictor: Predictor, guide: Guide | None) -> Predictor:
-    """The predictor with its logits pushed towards the guide's label.
+def guided(predict: Predict, guide: Guide | None) -> Predict:
+    """The prediction with its logits pushed towards the guide's label.
 
-    Without a guide, or at strength 0, it is the predictor itself: the same bits.
+    Without a guide, or at strength 0, it is the prediction itself: the same bits.
     """
     if guide is None or not guide.choice.acts:
-        return predictor
+        return predict
 
     classifier, label, strength = guide.classifier, guide.label, guide.choice.strength
 
-    def predict_guided(requests: Sequence[Predict]) -> Tensor:
-        logits = predictor(requests)
-        return logits + strength * label_gradient(classifier, logits, label)
+    def predict_guided(views: Sequence[View]) -> Sequence[Tensor]:
+        logits = torch.cat(list(predict(views)))
+        pushed = logits + strength * label_gradient(classifier, logits, label)
+        return list(pushed.split(1))
 
     return predict_guided
 

@@ -6,11 +6,10 @@ from common.errors import BadModelError, UsageError, VocabularyMismatchError
 from common.guidance.choice import GuideChoice
 from common.guidance.classifier import SimplexClassifier
 from common.guidance.guide import Guide
-from common.models.registry import load_as
-from common.models.simplex_network import SimplexDiffusionLM
+from common.models.registry import LanguageModel, load_as
 
 
-def load_guide(choice: GuideChoice, model: SimplexDiffusionLM, *, longest_block: int) -> Guide:
+def load_guide(choice: GuideChoice, model: LanguageModel, *, longest_block: int) -> Guide:
     """The chosen guide on the large model's device, in fp32 whatever the model's type.
 
     Args:
@@ -23,12 +22,14 @@ def load_guide(choice: GuideChoice, model: SimplexDiffusionLM, *, longest_block:
         UsageError: a label that it does not know, or blocks too long for it.
         VocabularyMismatchError: it reads another vocabulary than the model writes.
     """
-    classifier, vocabulary = load_as(SimplexClassifier, choice.model, device=str(model.device))
+    classifier, vocabulary = load_as(
+        SimplexClassifier, choice.model, device=str(model.predictor.device)
+    )
     labels = classifier.config.labels
-    if vocabulary.fingerprint.hex() != model.config.tokenizer_sha256:
+    if vocabulary.summary != model.vocabulary.summary:
         raise VocabularyMismatchError(
-            f"vocabulary: the guide's has the fingerprint {vocabulary.fingerprint.hex()[:16]}, "
-            f"Goliath's {model.config.tokenizer_sha256[:16]}",
+            f"vocabulary: the guide's has the fingerprint {vocabulary.summary.fingerprint}, "
+            f"Goliath's {model.vocabulary.summary.fingerprint}",
             remedy="Train a guide with `david train-guide --start` and a model of this vocabulary",
         )
     if choice.label not in labels:

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.collaboration.compatibility import config_of
 from common.guidance.classifier import SimplexClassifier, SimplexClassifierConfig
 from common.guidance.texts import Text, blocks_of
 from common.models import registry
@@ -70,7 +69,7 @@ class GuideTrainer:
         Words that the labelled texts lack then still mean what words like them mean.
         """
         self._texts, self._vocabulary, self._config = texts, vocabulary, config
-        self._start = config_of(start)
+        self._start = start.config
         self.labels = sorted({text.label for text in texts})
         torch.manual_seed(config.seed)
         self.classifier = _from_start(start, self.labels)
@@ -148,8 +147,8 @@ def doubted(ids: Tensor, doubt: Tensor, spread: Tensor) -> Bag:
 
 
 def _from_start(start: SimplexDiffusionLM, labels: list[str]) -> SimplexClassifier:
-    backbone = config_of(start).backbone.to_dict()
-    config = SimplexClassifierConfig(backbone, labels, config_of(start).tokenizer_sha256)
+    backbone = start.config.backbone.to_dict()
+    config = SimplexClassifierConfig(backbone, labels, start.config.tokenizer_sha256)
     classifier = SimplexClassifier(config)
     classifier.encoder.load_state_dict(start.encoder.state_dict())
     classifier.get_input_embeddings().weight.requires_grad_(False)

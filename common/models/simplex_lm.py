@@ -55,6 +55,11 @@ class SimplexPredictor:
         return self.network.device
 
     @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    @property
     def process(self) -> SimplexProcess:
         """The diffusion process that the network was trained for."""
         form = self.config.form.for_vocabulary(self.vocabulary_size)

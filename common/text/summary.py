@@ -34,6 +34,11 @@ class VocabularySummary:
     samples: tuple[tuple[str, ...], ...] = field(default=(), compare=False, repr=False)
     """The first pieces of each run, for people; they do not travel."""
 
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that stand for all of it, for people who compare two by eye."""
+        return _hash((self.size, self.runs.hex(), self.form.hex(), self.added, self.end_ids)).hex()
+
     def difference(self, other: "VocabularySummary") -> str | None:
         """Why ids of one are not ids of the other, in words; None where the two fit.
 

@@ -66,7 +66,7 @@ class TemplateV1:
 
     def ids(self, messages: Sequence[Message], context: str = "") -> tuple[int, ...]:
         """The messages as one prompt, behind the context."""
-        prompt = "\n\n".join(message.content for message in messages)
+        prompt = "\n".join(message.content for message in messages)
         encode = self.vocabulary.encode
         return self.vocabulary.prompt_ids(encode(prompt).ids, encode(context).ids)
 

@@ -7,14 +7,10 @@ from typing import Any
 
 import torch
 
-from common.collaboration.compatibility import (
-    check_process,
-    check_vocabulary,
-    config_of,
-    process_of,
-)
+from common.collaboration.compatibility import check_process, check_vocabulary
 from common.errors import BadModelError, UsageError
 from common.models import registry
+from common.models.simplex_lm import SimplexPredictor
 from common.models.simplex_network import SimplexDiffusionLM
 from common.text.wordpiece import WordPieceVocabulary
 from common.training import checkpoints, start
@@ -128,8 +124,8 @@ def _helped(
     if run.beside is None:
         return None
     large, its_own = registry.load(run.beside, device=device)
-    check_vocabulary(its_own.fingerprint, vocabulary.fingerprint)
-    check_process(process_of(config_of(large)), process_of(config_of(model)))
+    check_vocabulary(its_own.summary, vocabulary.summary)
+    check_process(SimplexPredictor(large).process, SimplexPredictor(model).process)
     return large
 
 

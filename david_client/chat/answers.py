@@ -103,14 +103,14 @@ def _wake(settings: DavidSettings) -> Collaboration:
 
 def _limit(pair: Collaboration, talk: Conversation) -> int:
     """Tokens of a prompt that leaves the models room for context and answer."""
-    from common.collaboration.compatibility import config_of, default_settings
+    from common.collaboration.compatibility import default_settings
     from david_client.conversation import Here, question_of
 
-    david = config_of(pair.david.model)
+    david = pair.david
     # A server does not tell how many positions its model has: those of a pair are alike.
-    goliath = config_of(pair.goliath.model) if isinstance(pair.goliath, Here) else david
+    goliath = pair.goliath.model if isinstance(pair.goliath, Here) else david
     terms = question_of(talk.settings, "", "").settings(default_settings(goliath))
     answer = terms.blocks * terms.block_length
-    private = len(pair.david.vocabulary.encode(talk.context).ids)
-    positions = min(goliath.max_positions, david.max_positions - private)
+    private = len(david.vocabulary.encode(talk.context).ids)
+    positions: int = min(goliath.predictor.max_positions, david.predictor.max_positions - private)
     return positions - answer - _TEMPLATE_TOKENS - _ROOM

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from common.errors import CollaborationError, DrainingError, SessionCancelledError
 from common.denoising.plan import FinishReason
+from common.errors import CollaborationError, DrainingError, SessionCancelledError
 from common.program.interrupt import interruptible
 from david_client.chat.answers import Answers
 from david_client.chat.conversation import Conversation

@@ -161,8 +161,8 @@ def _tell(reply: "Reply | Filled", view: "View", *, as_json: bool) -> None:
     Raises:
         DrainingError: the answer is unfinished, since the server is shutting down.
     """
-    from common.errors import DrainingError
     from common.denoising.plan import FinishReason
+    from common.errors import DrainingError
     from common.program.console import note, print_json, print_parts
     from david_client.infilling import Filled
 

@@ -87,8 +87,8 @@ def _check_finished(reply: "Reply") -> None:
     Raises:
         DrainingError: it is so, and the answer is unfinished.
     """
-    from common.errors import DrainingError
     from common.denoising.plan import FinishReason
+    from common.errors import DrainingError
 
     if reply.finish_reason is FinishReason.DRAINING:
         raise DrainingError(

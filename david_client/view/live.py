@@ -10,7 +10,8 @@ from david_client.view.origins import Origins
 from david_client.view.sketch import Sketch, Words, sketch_draft, sketch_reply
 
 if TYPE_CHECKING:
-    from david_client.asking import David, Draft, Question, Reply
+    from common.models.registry import LanguageModel
+    from david_client.asking import Draft, Question, Reply
     from david_client.trace import Trace
     from david_client.view.screen import Surface
 
@@ -76,7 +77,7 @@ class View:
         if self._surface is not None:
             self._surface.say(line)
 
-    def begin(self, question: "Question", david: "David", *, title: str = "") -> None:
+    def begin(self, question: "Question", david: "LanguageModel", *, title: str = "") -> None:
         """An answer is about to be made.
 
         Args:

@@ -7,9 +7,9 @@ from itertools import product
 from statistics import fmean, median
 from typing import Any
 
-from common.collaboration.compatibility import DEFAULT_TEMPERATURE
 from common.collaboration.contribution import entries_at
 from common.collaboration.timing import Every
+from common.processes.simplex.settings import SimplexSettings
 from goliath_server.bench.proxy import Chunk, total
 
 _FP16, _FP32 = 2, 4
@@ -55,7 +55,7 @@ CODECS: Mapping[str, Mapping[str, Any]] = {
 }
 """Ways of writing a contribution: what a row calls it, and the settings."""
 PROJECTIONS = ("sample", "multi-hot")
-TEMPERATURES = (0.0, DEFAULT_TEMPERATURE)
+TEMPERATURES = (0.0, SimplexSettings().temperature)
 WIRE_MODES = tuple(
     WireMode(codec, projection, temperature, CODECS[codec])
     for codec, projection, temperature in product(CODECS, PROJECTIONS, TEMPERATURES)

@@ -163,7 +163,8 @@ def _losses(terms: Terms, modes: Sequence[LatencyMode]) -> dict[str, float]:
     """Cross-entropy of each mode; none where it cannot be measured, which is told."""
     from dataclasses import replace
 
-    from common.collaboration.compatibility import config_of, default_settings
+    from common.collaboration.compatibility import default_settings
+    from common.collaboration.settings import ContributorSettings, Requested
     from common.evaluation.pair import Pair
     from common.evaluation.path import path_loss
     from common.models import registry
@@ -172,7 +173,7 @@ def _losses(terms: Terms, modes: Sequence[LatencyMode]) -> dict[str, float]:
     place = settle_device(terms.device, threads=terms.threads)
     big, vocabulary = registry.load(terms.goliath, device=place)
     pair = Pair(big, registry.load(terms.david, device=place)[0], vocabulary)
-    settings = replace(default_settings(config_of(big)), steps=terms.steps)
+    settings = replace(default_settings(pair.models[0]), steps=terms.steps)
     losses = {}
     for mode in modes:
         name = f"{mode.name}, cross-entropy"
@@ -180,7 +181,8 @@ def _losses(terms: Terms, modes: Sequence[LatencyMode]) -> dict[str, float]:
             losses[mode.name] = path_loss(
                 pair,
                 terms.questions,
-                settings=replace(settings, **mode.terms),
+                settings=Requested(mode.terms).session(settings),
+                mine=Requested(mode.terms).contributor(ContributorSettings()),
                 seed=terms.seed,
                 progress=lambda done, of, name=name: _progress(name, done, of),  # type: ignore[misc]
             ).nats

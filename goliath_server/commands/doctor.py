@@ -44,5 +44,5 @@ def doctor(
             )
             if loaded is not None:
                 checks.check("guide", lambda: checkup.guide(settings, loaded))
-                checks.check("one step", lambda: checkup.one_step(*loaded))
+                checks.check("one step", lambda: checkup.one_step(loaded))
         raise typer.Exit(checks.exit_code)

@@ -16,10 +16,10 @@ from common.processes.simplex.settings import LONGEST_NO_REPEAT, Projection, Sel
 from common.program.console import note, print_json
 
 if TYPE_CHECKING:
+    from common.collaboration.settings import ContributorSettings, SessionSettings
     from common.evaluation.answers import Answers, Cell
     from common.evaluation.quality import Bench, Task
     from common.evaluation.quality_report import Rows
-    from common.collaboration.settings import SessionSettings
 
 _SYSTEMS = ("goliath", "david", "pair", "contrast")
 _MAX_STEPS = 1024
@@ -140,7 +140,7 @@ def quality(
     counts, wanted = _steps(steps), _systems(systems)
     contrast = _contrast(contrast)
     files = _files(data)
-    wishes: dict[str, Any] = {
+    requested: dict[str, Any] = {
         "max_tokens": max_tokens,
         "weight": weight,
         "temperature": temperature,
@@ -150,17 +150,15 @@ def quality(
         "projection": projection,
         "self_conditioning": self_conditioning,
     }
-    wishes["min_p"], wishes["top_p"] = _share("min-p", min_p), _share("top-p", top_p)
-    wishes = {name: value for name, value in wishes.items() if value is not None}
-    from dataclasses import replace
+    requested["min_p"], requested["top_p"] = _share("min-p", min_p), _share("top-p", top_p)
+    requested = {name: value for name, value in requested.items() if value is not None}
 
     from common.collaboration.compatibility import (
         check_process,
         check_vocabulary,
-        config_of,
         default_settings,
-        process_of,
     )
+    from common.collaboration.settings import ContributorSettings, Requested
     from common.evaluation.answers import Answers
     from common.evaluation.answers import resume as resumed
     from common.evaluation.judge import check_judge, load_judge
@@ -175,21 +173,27 @@ def quality(
     questions = {name: read_questions(path) for name, path in files.items()}
     big, vocabulary = registry.load(goliath, device=place)
     small, theirs = registry.load(david, device=place)
-    check_vocabulary(vocabulary.fingerprint, theirs.fingerprint)
-    check_process(process_of(config_of(big)), process_of(config_of(small)))
-    settings = replace(default_settings(config_of(big)), **wishes)
+    check_vocabulary(vocabulary.summary, theirs.summary)
+    pair = Pair(big, small, vocabulary)
+    large, little = pair.models
+    check_process(large.predictor.process, little.predictor.process)
+    settings = Requested(requested).session(default_settings(large))
+    mine = Requested(requested).contributor(ContributorSettings())
     tasks = [
         make_task(name, found, vocabulary, max_tokens=settings.max_tokens, limit=limit)
         for name, found in questions.items()
     ]
     folders = {"goliath": registry.find(goliath).folder, "david": registry.find(david).folder}
-    answers = resumed(resume, _run(folders, settings, seed, contrast)) if resume else Answers()
+    answers = (
+        resumed(resume, _run(folders, settings, mine, seed, contrast)) if resume else Answers()
+    )
     try:
         note("loading the judge")
         bench = Bench(
-            Pair(big, small, vocabulary),
+            pair,
             load_judge(judge, device=place),
             settings,
+            mine,
             seed,
             contrast,
             batch,
@@ -197,7 +201,7 @@ def quality(
         tables = [_measure(bench, task, answers, wanted, counts) for task in tasks]
     finally:
         answers.close()
-    _tell(tasks, tables, settings, contrast, examples=examples, json=json)
+    _tell(tasks, tables, stated, contrast, examples=examples, json=json)
 
 
 def _measure(
@@ -232,14 +236,12 @@ def _progress(cell: Cell) -> Callable[[int, int], None]:
 def _tell(
     tasks: list[Task],
     tables: list[Rows],
-    settings: SessionSettings,
+    stated: dict[str, Any],
     contrast: float,
     *,
     examples: int,
     json: bool,
 ) -> None:
-    from dataclasses import asdict
-
     from common.evaluation.quality_report import report, summary
     from goliath_server.quality_table import print_examples, print_table, samples
 
@@ -252,7 +254,7 @@ def _tell(
                 print_json(record)
             for sample in shown:
                 print_json({"example": sample})
-            terms: dict[str, Any] = {"settings": _terms(asdict(settings))}
+            terms: dict[str, Any] = {"settings": stated}
             terms |= {"contrast": contrast} if task.private else {}
             print_json({"summary": end | terms})
         else:
@@ -260,22 +262,24 @@ def _tell(
             print_examples(shown)
 
 
-def _terms(settings: dict[str, Any]) -> dict[str, Any]:
+def _stated(settings: SessionSettings, mine: ContributorSettings) -> dict[str, Any]:
     """The settings that hold for every answer: steps differ, and seeds come from `--seed`."""
-    return {name: value for name, value in settings.items() if name not in {"steps", "seed"}}
+    from dataclasses import asdict
+
+    flat = asdict(settings) | asdict(settings.process) | asdict(mine)
+    return {name: one for name, one in flat.items() if name not in {"steps", "seed", "process"}}
 
 
 def _run(
-    folders: dict[str, Path], settings: SessionSettings, seed: int, contrast: float
+    folders: dict[str, Path], stated: dict[str, Any], seed: int, contrast: float
 ) -> dict[str, Any]:
     """What an answer depends on beside system, steps and question."""
     import json as text
-    from dataclasses import asdict
 
     from common.evaluation.judge import WEIGHTS
 
     run: dict[str, Any] = {name: _digest(folder) for name, folder in folders.items()}
-    run |= {"judge": WEIGHTS, "settings": _terms(asdict(settings)), "seed": seed}
+    run |= {"judge": WEIGHTS, "settings": stated, "seed": seed}
     run["contrast"] = contrast
     plain: dict[str, Any] = text.loads(text.dumps(run))  # as it will be read again
     return plain

@@ -62,13 +62,13 @@ def serve(
                     {
                         "type": "serving",
                         "address": address,
-                        "model": host.name,
-                        "fingerprint": host.fingerprint.hex(),
+                        "model": host.model.name,
+                        "fingerprint": host.model.vocabulary.summary.fingerprint,
                         "guide": None if host.guide is None else asdict(host.guide),
                         "insecure": settings.insecure,
                     }
                 )
             towards = f", guided towards {host.guide.label}" if host.guide else ""
-            note(f"goliath: serving {host.name} on {address}{towards}; Ctrl-C ends it")
+            note(f"goliath: serving {host.model.name} on {address}{towards}; Ctrl-C ends it")
 
         asyncio.run(run(settings, announce=announce))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.denoising.process import Draft
+from common.denoising.process import NOTHING, Draft
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,4 +35,15 @@ class MaskedState:
         settled = self.ids >= 0
         ids = np.where(settled, self.ids, self.guess)
         probability = np.where(settled, 1.0, self.probability / 255)
-        return Draft(ids, settled, probability.astype(np.float32))
+        h = 0 if (ids == NOTHING).all() else 1
+        return Draft(ids[:, None][:, :h], settled, probability.astype(np.float32))
+
+    @property
+    def ids_shown(self) -> np.ndarray:
+        """(n,) int64, every id that the state shows to models."""
+        return self.draft.ids.ravel()
+
+    @property
+    def noise(self) -> float:
+        """The share of masked positions."""
+        return float((self.ids == NOTHING).mean())

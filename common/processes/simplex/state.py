@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from common.denoising.halting import Standstill
-from common.denoising.process import NOTHING, Draft
+from common.denoising.process import Draft
 from common.denoising.streams import Purpose, Words, uniform
 from common.processes.simplex.schedule import alpha_bar
 from common.processes.simplex.settings import Reading
@@ -60,10 +60,22 @@ class SimplexState:
 
     @property
     def draft(self) -> Draft:
-        """The best id of each position: a guess, of which nothing is known but that it is one."""
+        """The estimate: guesses, of which nothing is known but that they are some."""
         size = self.positions
-        ids = self.estimate[:, 0] if self.estimate.shape[1] else np.full(size, NOTHING)
-        return Draft(ids, np.zeros(size, np.bool_), np.ones(size, np.float32))
+        return Draft(self.estimate, np.zeros(size, np.bool_), np.ones(size, np.float32))
+
+    @property
+    def ids_shown(self) -> np.ndarray:
+        """(n,) int64, every id that the state shows to models."""
+        ids = self.estimate.ravel()
+        if self.signal is None:
+            return ids
+        return np.concatenate((ids, self.signal.ids[self.signal.probabilities > 0]))
+
+    @property
+    def noise(self) -> float:
+        """The time."""
+        return self.t
 
     @property
     def noisiest(self) -> float:

@@ -1,0 +1,227 @@
+"""Lag and reuse: the same in process and over the wire, nothing computed in vain, and both sides at
+work at the same time.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from common.collaboration.plan import plan_for
+from torch import Tensor
+
+from common.collaboration.compatibility import config_of, default_settings
+from common.collaboration.contributor import Contributor
+from common.collaboration.fusion import Voice, fuse
+from common.collaboration.timing import Every, timing_of
+from common.denoising.loop import Predict, denoise
+from common.denoising.plan import FinishReason
+from common.errors import UsageError
+from common.evaluation import pair as evaluation
+from common.evaluation.generation import generate, question_seed
+from common.models.simplex_lm import predict
+from common.processes.simplex.settings import SelfConditioning
+from common.wire.frames import Completed, Finish
+from david_client.asking import Question
+from tests.david_client.puppet import Puppet, puppet
+from tests.serving import (
+    CONTEXT,
+    DAVID,
+    GOLIATH,
+    PROMPT,
+    VOCABULARY,
+    calm_pair,
+    embedded,
+    question,
+    quiet,
+    same_over_the_wire,
+    serving,
+    settings,
+)
+
+LATENCIES: dict[str, dict[str, Any]] = {
+    "lag 1": {"lag": 1},
+    "lag 2": {"lag": 2},
+    "lag 3": {"lag": 3},
+    "every third": {"every": Every(0, 3, 0)},
+    "first and last": {"every": Every(2, 100, 2)},
+    "all kinds": {"every": Every(2, 3, 2)},
+}
+
+
+# The same answer on both sides of the wire
+
+
+@pytest.mark.parametrize("kind", SelfConditioning)
+@pytest.mark.parametrize("latency", LATENCIES)
+async def test_networked_equals_embedded(latency: str, kind: SelfConditioning) -> None:
+    terms = LATENCIES[latency]
+    usual = {"steps": 7, "max_tokens": 32, "context": CONTEXT, "self_conditioning": kind}
+    await same_over_the_wire(question(**usual, **terms))
+
+
+def test_each_latency_is_another_answer() -> None:
+    usual = {"steps": 7, "max_tokens": 32, "context": CONTEXT}
+    lock_step = embedded(question(**usual)).tokens
+    late = [embedded(question(**usual, **terms)).tokens for terms in LATENCIES.values()]
+    assert len({lock_step, *late}) == 1 + len(LATENCIES)
+    for terms in ({"lag": 7}, {"every": Every(0, 1, 0)}):
+        assert embedded(question(**usual, **terms)).tokens == lock_step
+
+
+@pytest.mark.parametrize("latency", ["lag 2", "all kinds"])
+async def test_networked_equals_embedded_with_contrast(latency: str) -> None:
+    usual = {"steps": 7, "max_tokens": 32, "context": CONTEXT, "contrast": 0.7}
+    await same_over_the_wire(question(**usual, **LATENCIES[latency]))
+
+
+@pytest.mark.parametrize("terms", [{"lag": 2}, {"every": Every(2, 6, 0)}], ids=["lag", "every"])
+async def test_networked_equals_embedded_when_blocks_halt(
+    terms: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm_pair(monkeypatch)
+    asked = question(steps=20, max_tokens=32, halt_patience=2, **terms)
+    reply = await same_over_the_wire(asked)
+    assert len(reply.tokens) > 16
+    assert reply.steps_run < 38
+    last: dict[int, int] = {}
+    async with serving() as served:
+        await served.ask(asked, on_draft=lambda draft: last.update({draft.block: draft.step}))
+    assert min(last.values()) < 19
+    assert all(step == 19 or timing_of(reply.settings).may_end(step) for step in last.values())
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3])
+def test_a_lag_is_what_its_words_say(lag: int) -> None:
+    """A loop that computes every contribution, used or not, and looks back by the lag."""
+    asked = question(steps=7, max_tokens=32, context=CONTEXT)
+    terms = asked.settings(default_settings(config_of(GOLIATH)))
+    david = asked.contributor(DAVID, terms)
+    plan = plan_for(config_of(GOLIATH), VOCABULARY, terms, prompt=asked.prompt)
+    loop = denoise(plan, fuse)
+    request: Any = next(loop)
+    made: list[Voice] = []
+    try:
+        while True:
+            assert isinstance(request, Predict)
+            step = request.state.step
+            made = made if step else []
+            given = david.contribute(request.state, request.finished)
+            made.append(Voice("david", terms.weight, given))
+            loop.send(predict(GOLIATH, [request]))
+            request = loop.send([made[step - lag if step >= lag else step]])
+    except StopIteration as done:
+        expected = done.value
+    late = replace(asked, wishes={**asked.wishes, "lag": lag})
+    assert embedded(late).tokens == tuple(expected.ids.tolist())
+
+
+@pytest.mark.parametrize("weight", [0.5, 1.0])
+@pytest.mark.parametrize("latency", ["lag 2", "all kinds"])
+def test_answers_that_are_evaluated_are_those_of_the_product(latency: str, weight: float) -> None:
+    terms = replace(settings(steps=7, max_tokens=32, weight=weight), **LATENCIES[latency])
+    asked = evaluation.Question(PROMPT, CONTEXT, "")
+    pair = evaluation.Pair(GOLIATH, DAVID.model, VOCABULARY)
+    (result,) = generate(pair, [asked], settings=terms, seed=3, contrast=0.7)
+    wishes = {"steps": 7, "max_tokens": 32, "weight": weight} | LATENCIES[latency]
+    product = Question(
+        PROMPT, question_seed(3, asked), context=CONTEXT, contrast=0.7, wishes=wishes
+    )
+    assert tuple(result.ids.tolist()) == embedded(product).tokens
+
+
+def test_a_lag_and_reuse_together_are_refused() -> None:
+    with pytest.raises(UsageError, match="got both"):
+        embedded(question(lag=1, every=Every(1, 2, 1)))
+
+
+# What is computed
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Block and step of the states that David computes on."""
+    seen: list[tuple[int, int]] = []
+    own = Contributor.contribute
+
+    def watched(self: Contributor, state: Any, *told: Any) -> Any:
+        seen.append((state.block, state.step))
+        return own(self, state, *told)
+
+    monkeypatch.setattr(Contributor, "contribute", watched)
+    return seen
+
+
+@pytest.mark.parametrize("latency", LATENCIES)
+async def test_only_what_is_used_is_computed(
+    latency: str, looked_at: list[tuple[int, int]]
+) -> None:
+    asked = question(steps=7, max_tokens=32, **LATENCIES[latency])
+    embedded(asked)
+    here = looked_at.copy()
+    looked_at.clear()
+    async with serving() as served:
+        await served.ask(asked)
+    terms = asked.settings(default_settings(config_of(GOLIATH)))
+    used = {timing_of(terms).source(step) for step in range(7)}
+    assert here == looked_at == [(block, step) for block in range(2) for step in sorted(used)]
+    assert len(used) == {"lag 1": 6, "lag 2": 5, "lag 3": 4}.get(latency, len(used))
+
+
+async def test_steps_that_come_in_a_row_are_answered_in_order() -> None:
+    heard: list[Any] = []
+
+    async def script(peer: Puppet) -> None:
+        await peer.open()
+        for step in range(3):
+            await peer.step(step=step)
+        heard.extend([await peer.read() for _ in range(3)])
+        for step in (3, 4, 5):
+            await peer.step(step=step)
+        heard.append(await peer.read())
+        await peer.send(Completed(0, 5, np.array([60, 61]), FinishReason.END_TOKEN))
+        heard.append(await peer.read())
+
+    from david_client.client import ask
+
+    async with puppet(script) as place:
+        await ask(question(steps=6, lag=2), DAVID, place, timeout_s=20, on_draft=quiet)
+    assert [(one.block, one.step) for one in heard[:4]] == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    assert heard[4] == Finish(0, 5)
+
+
+# Both at once
+
+
+@pytest.mark.parametrize("lag", [1, 2])
+async def test_both_sides_compute_at_the_same_time(
+    lag: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """David does not end step n before the server is in step n + lag, nor the server that step
+    before David is in n: in lock-step both would wait for ever.
+    """
+    steps = 6
+    meetings = {n: threading.Barrier(2, timeout=20) for n in range(lag, steps - lag)}
+    own = Contributor.contribute
+
+    def contribute(self: Contributor, state: Any, *told: Any) -> Any:
+        if state.step in meetings:
+            meetings[state.step].wait()
+        return own(self, state, *told)
+
+    def served_predict(model: Any, requests: Sequence[Predict]) -> Tensor:
+        (request,) = requests
+        if request.state.step - lag in meetings:
+            meetings[request.state.step - lag].wait()
+        return predict(model, requests)
+
+    asked = question(steps=steps, max_tokens=32, lag=lag, temperature=1.5)
+    expected = embedded(asked).tokens
+    monkeypatch.setattr(Contributor, "contribute", contribute)
+    monkeypatch.setattr("tests.serving.predict", served_predict)
+    async with serving() as served:
+        reply = await served.ask(asked)
+    assert reply.tokens == expected
+    assert reply.david_steps == 2 * steps
