@@ -71,9 +71,9 @@ def _check_server(checks: Doctor, settings: DavidSettings, david: LanguageModel 
 
 
 def _fits(info: ServerInfo, david: LanguageModel) -> dict[str, Callable[[], None]]:
-    fingerprint, process = david.vocabulary.fingerprint, david.predictor.process
+    summary, process = david.vocabulary.summary, david.predictor.process
     return {
-        "vocabulary": lambda: check_vocabulary(info.vocabulary_fingerprint, fingerprint),
+        "vocabulary": lambda: check_vocabulary(info.vocabulary, summary),
         "process": lambda: check_process(info.process, process),
     }
 
@@ -84,7 +84,7 @@ def _question() -> Question:
 
 def _described(david: LanguageModel) -> str:
     size = david.predictor.parameters / 1e6
-    fingerprint = david.vocabulary.fingerprint.hex()[:16]
+    fingerprint = david.vocabulary.summary.fingerprint
     return f"{david.name}, {size:.1f} M parameters, fingerprint {fingerprint}"
 
 
@@ -95,7 +95,7 @@ def _place_shown(place: Place) -> str:
 def _server_shown(info: ServerInfo) -> str:
     return (
         f"{info.model_name}, software {info.software_version}, protocol {info.protocol_version}, "
-        f"fingerprint {info.vocabulary_fingerprint.hex()[:16]}"
+        f"fingerprint {info.vocabulary.fingerprint}"
     )
 
 

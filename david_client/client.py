@@ -69,7 +69,7 @@ async def ask(
     meter = Meter()
     async with _connected(place) as stub:
         info = await _info(stub, meter, timeout_s=min(PROBE_S, timeout_s))
-        check_vocabulary(info.vocabulary_fingerprint, david.vocabulary.fingerprint)
+        check_vocabulary(info.vocabulary, david.vocabulary.summary)
         check_process(info.process, david.predictor.process)
         settings = question.settings(info.defaults)
         mine = question.requested.contributor(info.contributor_defaults)
@@ -80,7 +80,7 @@ async def ask(
             settings=settings,
             contributor=mine,
             process=info.process,
-            vocabulary_fingerprint=david.vocabulary.fingerprint,
+            vocabulary=david.vocabulary.summary,
             suffix=question.suffix,
             required_features=_features(question, settings),
         )

@@ -96,7 +96,7 @@ class Trace:
             "weight": question.requested.values.get("weight"),
             "goliath": None,
             "david": david.name,
-            "vocabulary": david.vocabulary.fingerprint.hex(),
+            "vocabulary": david.vocabulary.summary.fingerprint,
             "settings": None,
         }
         self._open = True

@@ -35,7 +35,7 @@ def main() -> None:
 
     goliath, vocabulary = load(options.goliath)
     david, david_vocabulary = load(options.david)
-    check_vocabulary(vocabulary.fingerprint, david_vocabulary.fingerprint)
+    check_vocabulary(vocabulary.summary, david_vocabulary.summary)
     config, david_config = config_of(goliath), config_of(david)
     check_process(process_of(config), process_of(david_config))
 

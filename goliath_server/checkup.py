@@ -38,7 +38,7 @@ def describe_host(host: Host) -> str:
     return (
         f"{model.name}, {model.predictor.parameters / 1e6:.1f} M parameters on "
         f"{model.predictor.device}, {model.vocabulary.size} pieces, "
-        f"fingerprint {model.vocabulary.fingerprint.hex()[:16]}"
+        f"fingerprint {model.vocabulary.summary.fingerprint}"
     )
 
 

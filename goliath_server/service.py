@@ -195,7 +195,7 @@ class CollaborationService(rpc.CollaborationServiceServicer):
         session = await asyncio.to_thread(
             open_session, frame, host, session_id=secrets.token_urlsafe(16)
         )
-        await stream.open(session.opened)
+        await stream.open(session.opened, session.mine)
         return session
 
     def _ready(self) -> tuple[Host, Batcher]:

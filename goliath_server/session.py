@@ -59,7 +59,7 @@ class Host:
         return ServerInfo(
             software_version=software_version,
             model_name=self.model.name,
-            vocabulary_fingerprint=self.model.vocabulary.fingerprint,
+            vocabulary=self.model.vocabulary.summary,
             vocabulary_size=self.model.vocabulary.size,
             process=self.model.predictor.process,
             limits=self.limits,
@@ -240,7 +240,7 @@ def open_session(frame: Open, host: Host, *, session_id: str) -> Session:
     """
     features = _agreed_features(frame, host.features)
     model = host.model
-    check_vocabulary(model.vocabulary.fingerprint, frame.vocabulary_fingerprint)
+    check_vocabulary(model.vocabulary.summary, frame.vocabulary)
     check_process(model.predictor.process, frame.process)
     plan = plan_for(model, frame.settings, messages=frame.messages, suffix=frame.suffix)
     mine = Agreed(frame.contributor_id, frame.contributor, frame.display_name)

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from common.collaboration.settings import ContributorSettings
 from common.errors import CollaborationError, InvalidFrameError, public_text, spec_of
 from common.wire.conversions import client_frame_from_proto, server_frame_to_proto
 from common.wire.frames import ClientFrame, Failed, Limits, Opened, ServerFrame, Step
@@ -36,6 +37,7 @@ class Stream:
         self._context = context
         self._limits = limits
         self._opened: Opened | None = None
+        self._mine: ContributorSettings | None = None
         self._queue: asyncio.Queue[Any | None] = asyncio.Queue(_QUEUED_MESSAGES)
         self._clock: asyncio.Timeout | None = None
         self._hurry: float | None = None
@@ -66,17 +68,18 @@ class Stream:
         while not self._queue.empty():
             self._queue.get_nowait()
 
-    async def open(self, opened: Opened) -> None:
-        """Send the first frame; later ones are read by what was agreed."""
+    async def open(self, opened: Opened, mine: ContributorSettings) -> None:
+        """Send the first frame; later ones are read by what was agreed, with all and with this
+        client.
+        """
         await self.send(opened)
-        self._opened = opened
+        self._opened, self._mine = opened, mine
 
     async def send(self, frame: ServerFrame) -> None:
         """Write a frame."""
         if isinstance(frame, Step):
             self._moment = (frame.block, frame.step)
-        size = None if self._opened is None else self._opened.vocabulary_size
-        message = server_frame_to_proto(frame, vocabulary_size=size)
+        message = server_frame_to_proto(frame, opened=self._opened)
         await self._context.write(message)
         self.sent += message.ByteSize() + FRAME_PREFIX_BYTES
 
@@ -111,7 +114,9 @@ class Stream:
             log.debug("stream.gone")
 
     def _frame(self, message: Any) -> ClientFrame:
-        return client_frame_from_proto(message, limits=self._limits, opened=self._opened)
+        return client_frame_from_proto(
+            message, limits=self._limits, opened=self._opened, contributor=self._mine
+        )
 
     async def _message(self, until: float | None) -> Any | None:
         message = await self._next(until)

@@ -67,7 +67,14 @@ def test_each_model_has_card_licence_and_history(name):
 
 def test_both_speak_one_vocabulary_and_process(pair):
     goliath, david = (config_of(m) for m in (pair[0], pair[1].model))
-    for key in ("fingerprint", "simplex_value", "schedule", "form", "template", "block_length"):
+    for key in (
+        "tokenizer_sha256",
+        "simplex_value",
+        "schedule",
+        "form",
+        "template",
+        "block_length",
+    ):
         assert getattr(goliath, key) == getattr(david, key)
 
 

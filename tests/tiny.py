@@ -67,7 +67,7 @@ def tiny_model(
                     "attention_probs_dropout_prob": 0.0,
                     "initializer_range": 0.2,
                 },
-                fingerprint=vocabulary.fingerprint.hex(),
+                tokenizer_sha256=vocabulary.fingerprint.hex(),
                 **settings,
             )
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from common.collaboration.settings import ProcessFacts, SessionSettings
 from common.errors import ProcessMismatchError, VocabularyMismatchError
+from common.text.summary import VocabularySummary
 
 if TYPE_CHECKING:
     from common.models.registry import LanguageModel
@@ -19,16 +20,16 @@ def default_settings(model: LanguageModel) -> SessionSettings:
     return SessionSettings(block_length=block, max_tokens=block, process=model.predictor.defaults)
 
 
-def check_vocabulary(goliath: bytes, david: bytes) -> None:
-    """Compare the fingerprints of the two vocabularies.
+def check_vocabulary(goliath: VocabularySummary, david: VocabularySummary) -> None:
+    """Compare the two vocabularies.
 
     Raises:
-        VocabularyMismatchError: they differ.
+        VocabularyMismatchError: they do not fit.
     """
-    if goliath != david:
+    difference = goliath.difference(david)
+    if difference is not None:
         raise VocabularyMismatchError(
-            f"vocabulary: Goliath's has the fingerprint {goliath.hex()[:16]}, "
-            f"David's {david.hex()[:16]}",
+            f"vocabulary: Goliath's and David's do not fit: {difference}",
             remedy="Use a David that was trained with the tokenizer.json of this Goliath",
         )
 
@@ -61,5 +62,5 @@ def check_fit(goliath: LanguageModel, david: LanguageModel) -> None:
     Raises:
         VocabularyMismatchError, ProcessMismatchError: the models do not fit.
     """
-    check_vocabulary(goliath.vocabulary.fingerprint, david.vocabulary.fingerprint)
+    check_vocabulary(goliath.vocabulary.summary, david.vocabulary.summary)
     check_process(goliath.predictor.process, david.predictor.process)

@@ -1,7 +1,7 @@
 """What a David returns for one step: rows of logits, dense or sparse, and more when asked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -16,31 +16,35 @@ class Codec(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contribution:
-    """The encoded rows of one contributor for one step."""
+    """The encoded rows of one contributor for one step: one for each open position, in order."""
 
     block: int
     step: int
     codec: Codec
     counts: np.ndarray
-    """(positions,) int32 entries of each row; dense: all equal the vocabulary size."""
+    """(rows,) int32 entries of each row; dense: the vocabulary size; 0 for a row of strength 0."""
     ids: np.ndarray
     """(sum counts,) int32 token ids, unique within a row; dense: empty."""
     values: np.ndarray
     """(sum counts,) float16, at most 0; the maximum of each row is 0."""
     floors: np.ndarray
-    """(positions,) float16, at most the smallest sent value of the row; dense: empty."""
+    """(rows,) float16, at most the smallest sent value of the row; dense: empty."""
     log_mass: np.ndarray
-    """(positions,) float32, logsumexp of the row after its maximum was subtracted."""
+    """(rows,) float32, logsumexp of the row after its maximum was subtracted."""
+    strengths: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
+    """(rows,) uint8, what each row is worth by the contributor's own judgement, in 255ths of its
+    weight; empty when all are 255.
+    """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ask:
-    """Asks one contributor for entries that his contribution left out."""
+    """Asks one contributor for entries that a contribution left out."""
 
     block: int
     step: int
     positions: np.ndarray
-    """(asked,) int32 positions, rising."""
+    """(asked,) int32, which rows of the contribution, rising."""
     counts: np.ndarray
     """(asked,) int32 ids asked for at each of them, at least 1."""
     ids: np.ndarray

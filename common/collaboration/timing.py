@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from common.denoising.settings import setting
 from common.errors import UsageError
 
 MAX_LAG = 16
@@ -16,12 +17,14 @@ MAX_EVERY = 2**16 - 1
 class Every:
     """Which steps of a block have fresh contributions; those between use the last one again."""
 
-    first: int
-    """So many steps at the beginning, 0 to 65535."""
-    period: int
-    """Multiples of this, 1 to 65535; step 0 is one, so that there is always something to use."""
-    last: int
-    """So many steps at the end, 0 to 65535."""
+    first: int = setting(0, "So many steps at the beginning", low=0, high=MAX_EVERY)
+    period: int = setting(
+        1,
+        "Multiples of this; step 0 is one, so that there is always something to use",
+        low=1,
+        high=MAX_EVERY,
+    )
+    last: int = setting(0, "So many steps at the end", low=0, high=MAX_EVERY)
 
 
 class Latency(Protocol):

@@ -38,7 +38,7 @@ class Setting:
         if self.low is None or self.high is None:
             return ""
         unit = f" {self.unit}" if self.unit else ""
-        return f"{'above ' if self.above else ''}{self.low:g} to {self.high:g}{unit}"
+        return f"{'above ' if self.above else ''}{self.low:.15g} to {self.high:.15g}{unit}"
 
 
 def setting(default: Any, help: str, **known: Any) -> Any:

@@ -27,7 +27,7 @@ class SimplexClassifierConfig(PretrainedConfig):
     Args:
         backbone: configuration of the transformers encoder inside, with its `model_type`.
         labels: names of the labels, in the order of the logits.
-        fingerprint: SHA-256 of the vocabulary, hex.
+        tokenizer_sha256: SHA-256 of the vocabulary, hex.
     """
 
     model_type = "simplex_classifier"
@@ -37,7 +37,7 @@ class SimplexClassifierConfig(PretrainedConfig):
         self,
         backbone: dict[str, Any] | PretrainedConfig | None = None,
         labels: list[str] | None = None,
-        fingerprint: str = "",
+        tokenizer_sha256: str = "",
         **kwargs: Any,
     ):
         """See the class."""
@@ -47,7 +47,7 @@ class SimplexClassifierConfig(PretrainedConfig):
             backbone = CONFIG_MAPPING[backbone.get("model_type", "bert")](**backbone)
         self.backbone = backbone
         self.labels = [str(label) for label in labels or ()]
-        self.fingerprint = fingerprint
+        self.tokenizer_sha256 = tokenizer_sha256
         # transformers' own names for the same thing, so that its tools can read the folder.
         kwargs["id2label"] = dict(enumerate(self.labels))
         kwargs["label2id"] = {label: i for i, label in enumerate(self.labels)}

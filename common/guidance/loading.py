@@ -26,10 +26,10 @@ def load_guide(choice: GuideChoice, model: LanguageModel, *, longest_block: int)
         SimplexClassifier, choice.model, device=str(model.predictor.device)
     )
     labels = classifier.config.labels
-    if vocabulary.fingerprint != model.vocabulary.fingerprint:
+    if vocabulary.summary != model.vocabulary.summary:
         raise VocabularyMismatchError(
-            f"vocabulary: the guide's has the fingerprint {vocabulary.fingerprint.hex()[:16]}, "
-            f"Goliath's {model.vocabulary.fingerprint.hex()[:16]}",
+            f"vocabulary: the guide's has the fingerprint {vocabulary.summary.fingerprint}, "
+            f"Goliath's {model.vocabulary.summary.fingerprint}",
             remedy="Train a guide with `david train-guide --start` and a model of this vocabulary",
         )
     if choice.label not in labels:

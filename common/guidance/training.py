@@ -148,7 +148,7 @@ def doubted(ids: Tensor, doubt: Tensor, spread: Tensor) -> Bag:
 
 def _from_start(start: SimplexDiffusionLM, labels: list[str]) -> SimplexClassifier:
     backbone = start.config.backbone.to_dict()
-    config = SimplexClassifierConfig(backbone, labels, start.config.fingerprint)
+    config = SimplexClassifierConfig(backbone, labels, start.config.tokenizer_sha256)
     classifier = SimplexClassifier(config)
     classifier.encoder.load_state_dict(start.encoder.state_dict())
     classifier.get_input_embeddings().weight.requires_grad_(False)

@@ -182,7 +182,7 @@ def load_as(
         ) from error
     model: _Model = loaded[0]
     _check_loaded(found.folder, loaded[1])
-    if config.fingerprint != vocabulary.fingerprint.hex():
+    if config.tokenizer_sha256 != vocabulary.fingerprint.hex():
         raise VocabularyMismatchError(
             f"the tokenizer in {found.folder} is not the one its model was trained with",
             remedy="Restore tokenizer.json from where the model came from",

@@ -42,7 +42,7 @@ class SimplexDiffusionConfig(PretrainedConfig):
         block_length: positions generated together, in tokens.
         template: version of the prompt template (see common/text/vocabulary.py).
         loss_curve: measured (t, denoising cross-entropy) pairs on validation text, ascending in t.
-        fingerprint: SHA-256 of the vocabulary, hex.
+        tokenizer_sha256: SHA-256 of the vocabulary, hex.
     """
 
     model_type = "simplex_diffusion"
@@ -62,7 +62,7 @@ class SimplexDiffusionConfig(PretrainedConfig):
         block_length: int = 64,
         template: str = "v1",
         loss_curve: list[list[float]] | None = None,
-        fingerprint: str = "",
+        tokenizer_sha256: str = "",
         **kwargs: Any,
     ):
         """See the class."""
@@ -82,7 +82,7 @@ class SimplexDiffusionConfig(PretrainedConfig):
         self.block_length = block_length
         self.template = template
         self.loss_curve = loss_curve or [list(point) for point in PRIOR_CURVE]
-        self.fingerprint = fingerprint
+        self.tokenizer_sha256 = tokenizer_sha256
         super().__init__(**kwargs)
 
     @property

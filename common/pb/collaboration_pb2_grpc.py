@@ -52,8 +52,8 @@ class CollaborationServiceServicer(object):
     """
 
     def GetServerInfo(self, request, context):
-        """What this server offers. Asked first: it tells "cannot reach", "not trusted" and "does not fit"
-        apart before a session begins.
+        """What this server offers. Called first, so that "cannot reach", "not trusted" and "does not fit"
+        are different errors before a session begins.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -63,8 +63,8 @@ class CollaborationServiceServicer(object):
         """One session. The client sends Open, the server Opened; then each Step is answered by a
         Contribution, until Completed or Failed. One step is in flight at a time. With Settings.lag up to
         so many further Steps come before the contribution to one is needed, and with Settings.every not
-        every Step is answered. Ending the stream without Finish or Cancel is a lost connection, not a
-        wish: the session may be resumed.
+        every Step is answered. A stream that ends without Finish or Cancel is a lost connection, and not
+        an end of the session, which may be resumed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

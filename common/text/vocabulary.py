@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.text.detokenising import Printed
+from common.text.summary import VocabularySummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class Vocabulary(Protocol):
         """Ids that an answer must not contain."""
 
     @property
-    def fingerprint(self) -> bytes:
-        """SHA-256 (32 bytes) of all that makes two vocabularies the same."""
+    def summary(self) -> VocabularySummary:
+        """All that makes two vocabularies the same."""
 
     def encode(self, text: str) -> Encoded:
         """Ids of a text; special tokens in it are text, never control."""

@@ -1,10 +1,11 @@
-"""The tokenizer that a pair shares, its fingerprint, and the template that puts prompt and context
+"""The tokenizer that a pair shares, its hashes, and the template that puts prompt and context
 before a block.
 
 Template v1: `[CLS] ([CONTEXT] context [SEP])? prompt [SEP] finished blocks`, then the block, then
 `(suffix [SEP])?`. [END] ends an answer and fills the block after it.
 """
 
+import functools
 import hashlib
 import itertools
 import json
@@ -15,6 +16,7 @@ from tokenizers import Tokenizer
 
 from common.errors import BadModelError
 from common.text.detokenising import Printed, printed
+from common.text.summary import VocabularySummary, summarise
 from common.text.vocabulary import Encoded
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -76,7 +78,7 @@ class WordPieceVocabulary:
     @property
     def fingerprint(self) -> bytes:
         """SHA-256 (32 bytes) of the canonical (id -> piece, normaliser, pre-tokeniser, special
-        ids).
+        ids): `tokenizer_sha256` of a model's config.json.
         """
         spec = json.loads(self._tokenizer.to_str())
         pieces = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -89,6 +91,11 @@ class WordPieceVocabulary:
         }
         text = json.dumps(canonical, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).digest()
+
+    @functools.cached_property
+    def summary(self) -> VocabularySummary:
+        """What a peer compares with its own vocabulary."""
+        return summarise(self._tokenizer.to_str(), self.ends)
 
     @property
     def ends(self) -> tuple[int, ...]:

@@ -124,7 +124,7 @@ def _helped(
     if run.beside is None:
         return None
     large, its_own = registry.load(run.beside, device=device)
-    check_vocabulary(its_own.fingerprint, vocabulary.fingerprint)
+    check_vocabulary(its_own.summary, vocabulary.summary)
     check_process(SimplexPredictor(large).process, SimplexPredictor(model).process)
     return large
 

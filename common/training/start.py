@@ -69,7 +69,7 @@ def from_encoder(
     }
     model = SimplexDiffusionLM(
         SimplexDiffusionConfig(
-            backbone=backbone, fingerprint=vocabulary.fingerprint.hex(), **config
+            backbone=backbone, tokenizer_sha256=vocabulary.fingerprint.hex(), **config
         )
     )
     rows = rows_for(vocabulary, source, encoder.get_input_embeddings().weight.detach())
@@ -105,7 +105,7 @@ def small(
     )
     model = SimplexDiffusionLM(
         SimplexDiffusionConfig(
-            backbone=backbone, fingerprint=vocabulary.fingerprint.hex(), **config
+            backbone=backbone, tokenizer_sha256=vocabulary.fingerprint.hex(), **config
         )
     )
     rows = rows_for(vocabulary, source, encoder.get_input_embeddings().weight.detach())

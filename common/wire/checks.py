@@ -1,7 +1,7 @@
 """Small pure checkers for what a peer sent. Each looks at sizes before it makes an array.
 
 Every refusal names the field, what was expected and what came. `InvalidFrameError` says that the
-contract is broken, `LimitExceededError` that a well-formed wish is larger than this side allows.
+contract is broken, `LimitExceededError` that a well-formed request is beyond what this side allows.
 """
 
 import math
@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from common.denoising.settings import Setting
 from common.errors import InvalidFrameError, LimitExceededError
 from common.wire.frames import MAX_VOCABULARY
 
@@ -20,7 +21,7 @@ LOWEST_VALUE = -30000.0
 """Logit values are clamped to this from below: fp16 holds it, and it stays finite in every sum."""
 
 MAX_NAMES = 64
-"""Most features of a frame; most contributors of a session."""
+"""Most features of a frame; most contributors and end ids of a session."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -45,12 +46,20 @@ def number(name: str, value: float, *, low: float, high: float, open_low: bool =
     return value
 
 
+def in_range(name: str, value: Any, declared: Setting) -> Any:
+    """The value, if it is in the range that its setting is declared with."""
+    expected = declared.refusal(value)
+    if expected is not None:
+        raise refuse(name, expected, value)
+    return value
+
+
 def within_limit(name: str, value: float, limit: float) -> None:
-    """Refuse a wish beyond a limit of this server."""
+    """Refuse what is beyond a limit of this server."""
     if value > limit:
         raise LimitExceededError(
-            f"{name}: at most {limit:g} here, got {value:g}",
-            remedy=f"Ask for a smaller {name.rsplit('.', 1)[-1]}",
+            f"{name}: at most {limit:.15g} here, got {value:.15g}",
+            remedy=f"Ask for at most {limit:.15g}",
         )
 
 
@@ -187,7 +196,7 @@ def ids_to_bytes(name: str, ids: np.ndarray, *, vocabulary_size: int) -> bytes:
     return pack_bits(ids.astype(np.int64) & ((1 << bits) - 1), bits)  # -1 has every bit set
 
 
-def unique_in_rows(name: str, ids: np.ndarray, counts: np.ndarray) -> None:
+def unique_in_rows(name: str, ids: np.ndarray, counts: np.ndarray | list[int]) -> None:
     """Refuse an id that stands twice in one of the rows, which have `counts` entries each."""
     # Row and id in one number: the id needs fewer than 32 bits, and so does the row.
     keys = np.repeat(np.arange(len(counts), dtype=np.int64) << 32, counts) | ids.astype(np.int64)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from common.collaboration.contribution import Answer, Ask, Codec, Contribution
-from common.errors import LimitExceededError, StepOutOfRangeError
+from common.collaboration.settings import ContributorSettings
+from common.errors import LimitExceededError
 from common.pb import collaboration_pb2 as pb
 from common.wire.checks import (
     LOWEST_VALUE,
@@ -23,30 +24,15 @@ from common.wire.checks import (
     small_integers,
     unique_in_rows,
 )
-from common.wire.frames import MAX_INDEX, ContributionChunk, Opened
-
-CODECS: dict[Codec, pb.Codec] = {Codec.DENSE: pb.CODEC_DENSE, Codec.TOPK: pb.CODEC_TOPK}
+from common.wire.frames import ContributionChunk, Opened
+from common.wire.states import moment
+from common.wire.terms import ENUMS
 
 _FRAME_OVERHEAD = 256
 """Bytes of a part beside its arrays: field tags, lengths and small numbers."""
 
 _MASS_SLACK = 1e-3
 """How far rounding may carry a log mass out of [0, log vocabulary]."""
-
-
-def moment(block: int, step: int, opened: Opened) -> tuple[int, int]:
-    """(block, step), if the session can reach them.
-
-    Raises:
-        StepOutOfRangeError: It cannot.
-    """
-    settings = opened.settings
-    blocks = min(settings.blocks, MAX_INDEX)
-    if block >= blocks or step >= settings.steps:
-        raise StepOutOfRangeError(
-            f"block and step: expected below {blocks} and {settings.steps}, got {block} and {step}"
-        )
-    return block, step
 
 
 def split_contribution(
@@ -59,9 +45,9 @@ def split_contribution(
     """
     counts = contribution.counts
     ends = np.cumsum(counts, dtype=np.int64)
-    dense = contribution.codec is Codec.DENSE
-    sizes = counts.astype(np.int64) * 2 + (4 if dense else 8)
-    if not dense:
+    topk = contribution.codec is Codec.TOPK
+    sizes = counts.astype(np.int64) * 2 + (8 if topk else 4) + (len(contribution.strengths) > 0)
+    if topk:
         sizes += -(-counts.astype(np.int64) * id_bits(vocabulary_size) // 8)
     room = max_message_bytes - _FRAME_OVERHEAD
     if sizes.max(initial=0) > room:
@@ -71,9 +57,9 @@ def split_contribution(
         )
     starts = [0]
     used = 0
-    for position, size in enumerate(sizes.tolist()):
+    for row, size in enumerate(sizes.tolist()):
         if used + size > room:
-            starts.append(position)
+            starts.append(row)
             used = 0
         used += size
     for index, (start, end) in enumerate(zip(starts, [*starts[1:], len(counts)], strict=True)):
@@ -84,12 +70,14 @@ def split_contribution(
             codec=contribution.codec,
             index=index,
             count=len(starts),
-            first_position=start,
+            first_row=start,
             counts=counts[start:end],
-            ids=contribution.ids if dense else contribution.ids[entries],
+            # Slices of an array that the codec leaves empty are empty.
+            ids=contribution.ids[entries],
             values=contribution.values[entries],
-            floors=contribution.floors if dense else contribution.floors[start:end],
+            floors=contribution.floors[start:end],
             log_mass=contribution.log_mass[start:end],
+            strengths=contribution.strengths[start:end],
         )
 
 
@@ -99,38 +87,44 @@ def chunk_to_proto(chunk: ContributionChunk, *, vocabulary_size: int) -> pb.Cont
     return pb.Contribution(
         block=chunk.block,
         step=chunk.step,
-        codec=CODECS[chunk.codec],
+        codec=ENUMS[Codec][chunk.codec],
         chunk_index=chunk.index,
         chunk_count=chunk.count,
-        first_position=chunk.first_position,
+        first_row=chunk.first_row,
         rows=len(chunk.counts),
         counts=chunk.counts.astype("<u2").tobytes() if topk else b"",
-        ids=ids_to_bytes("ids", chunk.ids, vocabulary_size=vocabulary_size) if topk else b"",
+        ids=ids_to_bytes("ids", chunk.ids, vocabulary_size=vocabulary_size),
         values=chunk.values.astype("<f2", copy=False).tobytes(),
-        floors=chunk.floors.astype("<f2", copy=False).tobytes() if topk else b"",
+        floors=chunk.floors.astype("<f2", copy=False).tobytes(),
         log_mass=chunk.log_mass.astype("<f4", copy=False).tobytes(),
+        strengths=chunk.strengths.tobytes(),
     )
 
 
-def chunk_from_proto(message: pb.Contribution, opened: Opened) -> ContributionChunk:
-    """One part, checked against what was agreed.
+def chunk_from_proto(
+    message: pb.Contribution, opened: Opened, agreed: ContributorSettings
+) -> ContributionChunk:
+    """One part, checked against what was agreed; that all parts together have a row for each open
+    position, a `ContributionAssembler` checks.
 
     Raises:
         InvalidFrameError: The part breaks the contract.
     """
     block, step = moment(message.block, message.step, opened)
-    codec = choice("contribution.codec", message.codec, CODECS)
-    if codec is not opened.settings.codec:
-        raise refuse("contribution.codec", f"the agreed {opened.settings.codec}", codec)
+    codec = choice("contribution.codec", message.codec, ENUMS[Codec])
+    if codec is not agreed.codec:
+        raise refuse("contribution.codec", f"the agreed {agreed.codec}", codec)
     positions = opened.settings.block_length
     count = integer("contribution.chunk_count", message.chunk_count, low=1, high=positions)
     index = integer("contribution.chunk_index", message.chunk_index, low=0, high=count - 1)
-    first = integer(
-        "contribution.first_position", message.first_position, low=0, high=positions - 1
-    )
+    first = integer("contribution.first_row", message.first_row, low=0, high=positions - 1)
     rows = integer("contribution.rows", message.rows, low=1, high=positions - first)
+    stated = length("contribution.strengths", message.strengths, rows if message.strengths else 0)
+    strengths = np.frombuffer(stated, np.uint8)
+    counted = strengths > 0 if stated else np.ones(rows, np.bool_)
+    length("contribution.bounds", message.bounds, 0)  # rows of the mode delta are refused at Open
     read = _dense_arrays if codec is Codec.DENSE else _topk_arrays
-    counts, ids, values, floors = read(message, rows, opened)
+    counts, ids, values, floors = read(message, counted, opened)
     highest_mass = math.log(opened.vocabulary_size) + _MASS_SLACK
     log_mass = floats_from_bytes("contribution.log_mass", message.log_mass, code="<f4", count=rows)
     bounded("contribution.log_mass", log_mass, low=-_MASS_SLACK, high=highest_mass)
@@ -140,51 +134,57 @@ def chunk_from_proto(message: pb.Contribution, opened: Opened) -> ContributionCh
         codec=codec,
         index=index,
         count=count,
-        first_position=first,
+        first_row=first,
         counts=counts,
         ids=ids,
         values=values,
         floors=floors,
         log_mass=log_mass,
+        strengths=strengths,
     )
 
 
 _Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _dense_arrays(message: pb.Contribution, rows: int, opened: Opened) -> _Arrays:
+def _dense_arrays(message: pb.Contribution, counted: np.ndarray, opened: Opened) -> _Arrays:
+    """Counts, ids, values and floors; `counted` (rows,) bool, which rows have a strength."""
     for name in ("counts", "ids", "floors"):
         length(f"contribution.{name}", getattr(message, name), 0)
     width = opened.vocabulary_size
-    values = _values("contribution.values", message.values, rows * width)
-    _check_tops(values.reshape(rows, width).max(axis=1))
-    counts = np.full(rows, width, dtype=np.int32)
+    values = _values("contribution.values", message.values, int(counted.sum()) * width)
+    _check_tops(values.reshape(-1, width).max(axis=1))
+    counts = np.where(counted, width, 0).astype(np.int32)
     return counts, np.empty(0, np.int32), values, np.empty(0, np.float16)
 
 
-def _topk_arrays(message: pb.Contribution, rows: int, opened: Opened) -> _Arrays:
-    size = opened.vocabulary_size
+def _topk_arrays(message: pb.Contribution, counted: np.ndarray, opened: Opened) -> _Arrays:
+    size, rows = opened.vocabulary_size, len(counted)
     counts = small_integers(
         "contribution.counts",
         message.counts,
         code="<u2",
         count=rows,
-        low=1,
+        low=0,
         high=min(opened.limits.max_entries, size),
     ).astype(np.int32)
+    if ((counts > 0) != counted).any():
+        raise refuse("contribution.counts", "entries in each row with a strength", counts[:16])
     total = int(counts.sum(dtype=np.int64))
     ids = ids_from_bytes("contribution.ids", message.ids, count=total, vocabulary_size=size)
     values = _values("contribution.values", message.values, total)
     floors = _values("contribution.floors", message.floors, rows)
     unique_in_rows("contribution.ids", ids, counts)
-    starts = np.cumsum(counts, dtype=np.int64) - counts
+    starts = (np.cumsum(counts, dtype=np.int64) - counts)[counted]
     _check_tops(np.maximum.reduceat(values, starts))
     lowest = np.minimum.reduceat(values, starts)
-    above = np.flatnonzero(floors > lowest)
+    above = np.flatnonzero(floors[counted] > lowest)
     if above.size:
         row = above[0]
         raise refuse(
-            "contribution.floors", f"at most {lowest[row]}, the row's smallest", floors[row]
+            "contribution.floors",
+            f"at most {lowest[row]}, the row's smallest",
+            floors[counted][row],
         )
     return counts, ids.astype(np.int32), values, floors
 
@@ -203,14 +203,15 @@ class ContributionAssembler:
     """Joins the parts of one contributor's contributions.
 
     Holds at most one unfinished contribution: its parts come in order and without gaps, so no more
-    than positions x vocabulary fp16 values (and as many ids, for `topk`) are ever kept.
+    than rows x vocabulary fp16 values (and as many ids, for `topk`) are ever kept.
     """
 
-    def __init__(self, positions: int) -> None:
-        """Expect contributions of this many rows."""
-        self._positions = positions
+    def __init__(self, rows: int) -> None:
+        """Expect contributions of this many rows: one for each open position of their step."""
+        self._rows = rows
         self._parts: list[ContributionChunk] = []
         self._dense = np.empty(0, np.float16)
+        self._filled = 0
 
     def add(self, chunk: ContributionChunk) -> Contribution | None:
         """The whole contribution, if this was its last part.
@@ -223,6 +224,7 @@ class ContributionAssembler:
         if chunk.index + 1 < chunk.count:
             return None
         parts, self._parts = self._parts, []
+        filled, self._filled = self._filled, 0
         return Contribution(
             block=chunk.block,
             step=chunk.step,
@@ -230,42 +232,44 @@ class ContributionAssembler:
             counts=_joined([part.counts for part in parts]),
             ids=_joined([part.ids for part in parts]),
             values=(
-                self._dense
+                self._dense[:filled]
                 if chunk.codec is Codec.DENSE
                 else _joined([part.values for part in parts])
             ),
             floors=_joined([part.floors for part in parts]),
             log_mass=_joined([part.log_mass for part in parts]),
+            strengths=_joined([part.strengths for part in parts]),
         )
 
     def _placed(self, chunk: ContributionChunk) -> ContributionChunk:
         """The part with its values in the one array that holds all dense rows."""
-        width = len(chunk.values) // len(chunk.counts)
-        if not self._parts:
-            self._dense = np.empty(self._positions * width, np.float16)
-        start = chunk.first_position * width
-        place = self._dense[start : start + len(chunk.values)]
+        if not self._filled:
+            self._dense = np.empty(self._rows * int(chunk.counts.max()), np.float16)
+        place = self._dense[self._filled : self._filled + len(chunk.values)]
         place[:] = chunk.values
+        self._filled += len(place)
         return replace(chunk, values=place)
 
     def _check_order(self, chunk: ContributionChunk) -> None:
         first = 0
         if self._parts:
             last = self._parts[-1]
-            first = last.first_position + len(last.counts)
-            came = (chunk.block, chunk.step, chunk.codec, chunk.count)
-            expected = (last.block, last.step, last.codec, last.count)
+            first = last.first_row + len(last.counts)
+            came, expected = (
+                (one.block, one.step, one.codec, one.count, len(one.strengths) > 0)
+                for one in (chunk, last)
+            )
             if came != expected:
                 raise refuse("contribution", f"a part of {expected}", came)
         if chunk.index != len(self._parts):
             raise refuse("contribution.chunk_index", str(len(self._parts)), chunk.index)
-        if chunk.first_position != first:
-            raise refuse("contribution.first_position", str(first), chunk.first_position)
+        if chunk.first_row != first:
+            raise refuse("contribution.first_row", str(first), chunk.first_row)
         end = first + len(chunk.counts)
         left = chunk.count - chunk.index - 1
-        # Each part that is still to come has at least one row; the last one ends the block.
-        if end + left > self._positions or (left == 0 and end != self._positions):
-            raise refuse("contribution.rows", f"{self._positions} rows in all parts", end)
+        # Each part that is still to come has at least one row.
+        if end + left > self._rows or (left == 0 and end != self._rows):
+            raise refuse("contribution.rows", f"{self._rows} rows in all parts", end)
 
 
 def _joined(arrays: list[np.ndarray]) -> np.ndarray:

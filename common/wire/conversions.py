@@ -1,35 +1,24 @@
 """Frames between dataclasses and protobuf: the door to the wire.
 
-Only this module and its parts (`terms`, `session`, `contribution`) build or read protobuf
+Only this module and its parts (`terms`, `session`, `states`, `contribution`) build or read protobuf
 messages. All that a peer sends is hostile until it has passed through here: sizes before
 allocation, finite numbers, ids in range and unique, known enum values and frames, steps that the
 session can reach. What depends on the course of a session (is this the step in flight, is the
 answer as long as its ask) is the session's to check.
 """
 
-import re
+from __future__ import annotations
 
-import numpy as np
+import re
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from common.collaboration.contribution import Answer, Ask
+from common.collaboration.settings import ContributorSettings
 from common.denoising.plan import FinishReason
 from common.errors import MAX_TEXT, InvalidFrameError
 from common.pb import collaboration_pb2 as pb
-from common.processes.simplex.settings import SelfConditioning
-from common.processes.simplex.state import FusedSignal
-from common.wire.checks import (
-    bounded,
-    choice,
-    floats_from_bytes,
-    ids_from_bytes,
-    ids_to_bytes,
-    integer,
-    pack_bits,
-    refuse,
-    sized,
-    unique_in_rows,
-    unpack_bits,
-)
+from common.wire.checks import choice, ids_from_bytes, ids_to_bytes, integer, refuse, sized
 from common.wire.contribution import (
     ContributionAssembler,
     answer_from_proto,
@@ -38,11 +27,9 @@ from common.wire.contribution import (
     ask_to_proto,
     chunk_from_proto,
     chunk_to_proto,
-    moment,
     split_contribution,
 )
 from common.wire.frames import (
-    MAX_FUSED_ENTRIES,
     MAX_INDEX,
     Cancel,
     ClientFrame,
@@ -65,10 +52,18 @@ from common.wire.session import (
     participations_to_proto,
     server_info_from_proto,
     server_info_to_proto,
-    state_from_proto,
-    state_to_proto,
 )
-from common.wire.terms import check_version
+from common.wire.states import (
+    decided_from_bytes,
+    decided_to_bytes,
+    moment,
+    step_from_proto,
+    step_to_proto,
+)
+from common.wire.terms import ENUMS, check_version
+
+if TYPE_CHECKING:
+    from common.denoising.process import Process
 
 __all__ = [
     "ContributionAssembler",
@@ -82,17 +77,7 @@ __all__ = [
     "split_contribution",
 ]
 
-_FINISH_REASONS: dict[FinishReason, pb.FinishReason] = {
-    FinishReason.END_TOKEN: pb.FINISH_REASON_END_TOKEN,
-    FinishReason.MAX_TOKENS: pb.FINISH_REASON_MAX_TOKENS,
-    FinishReason.CLIENT_FINISHED: pb.FINISH_REASON_CLIENT_FINISHED,
-    FinishReason.DRAINING: pb.FINISH_REASON_DRAINING,
-}
-
 _REASON = re.compile(r"[A-Z0-9_]{1,64}", re.ASCII)
-
-_LARGEST_SUM = 1.001
-"""fp16 rounding may carry the sum of a row's probabilities this far."""
 
 
 def client_frame_to_proto(
@@ -121,7 +106,11 @@ def client_frame_to_proto(
 
 
 def client_frame_from_proto(
-    message: pb.CollaborateRequest, *, limits: Limits, opened: Opened | None
+    message: pb.CollaborateRequest,
+    *,
+    limits: Limits,
+    opened: Opened | None,
+    contributor: ContributorSettings | None = None,
 ) -> ClientFrame:
     """A client's frame, checked.
 
@@ -129,6 +118,7 @@ def client_frame_from_proto(
         message: What came.
         limits: The limits of this server.
         opened: What was agreed; None before, when only Open may come.
+        contributor: What was agreed with this client; None where it does not contribute.
 
     Raises:
         InvalidFrameError: The frame breaks the contract, or comes out of turn.
@@ -141,8 +131,8 @@ def client_frame_from_proto(
     if opened is None:
         return open_from_proto(message.open, limits)
     match kind:
-        case "contribution":
-            return chunk_from_proto(message.contribution, opened)
+        case "contribution" if contributor is not None:
+            return chunk_from_proto(message.contribution, opened, contributor)
         case "answer":
             return answer_from_proto(message.answer, opened)
         case "cancel":
@@ -154,40 +144,41 @@ def client_frame_from_proto(
 
 
 def server_frame_to_proto(
-    frame: ServerFrame, *, vocabulary_size: int | None = None
+    frame: ServerFrame, *, opened: Opened | None = None
 ) -> pb.CollaborateResponse:
     """The message of a server's frame.
 
     Args:
         frame: The frame.
-        vocabulary_size: Number of token ids; Step, Ask and Completed need it.
+        opened: What was agreed; Step, Ask and Completed need it.
     """
     match frame:
         case Opened():
             return pb.CollaborateResponse(opened=opened_to_proto(frame))
         case Failed():
-            return pb.CollaborateResponse(failed=_failed_to_proto(frame))
-    if vocabulary_size is None:
-        raise TypeError("this frame cannot be written without the vocabulary's size")
+            return pb.CollaborateResponse(failed=pb.Failed(**asdict(frame)))
+    if opened is None:
+        raise TypeError("this frame cannot be written before the session is open")
     match frame:
         case Step():
-            return pb.CollaborateResponse(step=_step_to_proto(frame, vocabulary_size))
+            return pb.CollaborateResponse(step=step_to_proto(frame, opened))
         case Ask():
-            ask = ask_to_proto(frame, vocabulary_size=vocabulary_size)
+            ask = ask_to_proto(frame, vocabulary_size=opened.vocabulary_size)
             return pb.CollaborateResponse(ask=ask)
         case Completed():
-            completed = _completed_to_proto(frame, vocabulary_size)
+            completed = _completed_to_proto(frame, opened.vocabulary_size)
             return pb.CollaborateResponse(completed=completed)
 
 
 def server_frame_from_proto(
-    message: pb.CollaborateResponse, *, opened: Opened | None
+    message: pb.CollaborateResponse, *, opened: Opened | None, process: Process | None = None
 ) -> ServerFrame:
     """A server's frame, checked.
 
     Args:
         message: What came.
         opened: What was agreed; None before, when only Opened or Failed may come.
+        process: The process that was agreed, which makes the states; steps need it.
 
     Raises:
         InvalidFrameError: The frame breaks the contract, or comes out of turn.
@@ -202,7 +193,9 @@ def server_frame_from_proto(
         return opened_from_proto(message.opened)
     match kind:
         case "step":
-            return _step_from_proto(message.step, opened)
+            if process is None:
+                raise TypeError("a step cannot be read without the agreed process")
+            return step_from_proto(message.step, opened, process)
         case "ask":
             return ask_from_proto(message.ask, opened)
         case "completed":
@@ -218,84 +211,14 @@ def _unknown_frame() -> InvalidFrameError:
     )
 
 
-def _decided_to_bytes(decided: np.ndarray) -> bytes:
-    return pack_bits(decided - np.uint8(1), 2)
-
-
-def _decided_from_bytes(data: bytes, count: int) -> np.ndarray:
-    return unpack_bits("decided", data, bits=2, count=count).astype(np.uint8) + np.uint8(1)
-
-
-def _step_to_proto(frame: Step, vocabulary_size: int) -> pb.Step:
-    finished = ids_to_bytes("finished_ids", frame.finished_ids, vocabulary_size=vocabulary_size)
-    fused = frame.fused
-    return pb.Step(
-        block=frame.block,
-        step=frame.step,
-        simplex=state_to_proto(frame.estimate, vocabulary_size=vocabulary_size),
-        finished_ids=finished,
-        decided=_decided_to_bytes(frame.decided),
-        fused=None if fused is None else _fused_to_proto(fused, vocabulary_size),
-    )
-
-
-def _step_from_proto(message: pb.Step, opened: Opened) -> Step:
-    block, step = moment(message.block, message.step, opened)
-    if message.WhichOneof("state") != "simplex":
-        raise refuse("step.state", "a simplex state", "none, or one unknown here")
-    positions = opened.settings.block_length
-    started = (block, step) != (0, 0)
-    wanted = step > 0 and opened.settings.self_conditioning is SelfConditioning.FUSED
-    if message.HasField("fused") != wanted:
-        raise refuse("step.fused", "a signal" if wanted else "none", "the opposite")
-    return Step(
-        block=block,
-        step=step,
-        estimate=state_from_proto(message.simplex, step=step, opened=opened),
-        finished_ids=ids_from_bytes(
-            "step.finished_ids",
-            message.finished_ids,
-            count=positions if block and not step else 0,
-            vocabulary_size=opened.vocabulary_size,
-        ),
-        decided=_decided_from_bytes(message.decided, positions if started else 0),
-        fused=_fused_from_proto(message.fused, opened) if wanted else None,
-    )
-
-
-def _fused_to_proto(signal: FusedSignal, vocabulary_size: int) -> pb.FusedSignal:
-    return pb.FusedSignal(
-        entries=signal.ids.shape[1],
-        ids=ids_to_bytes("fused.ids", signal.ids, vocabulary_size=vocabulary_size),
-        probabilities=signal.probabilities.astype("<f2", copy=False).tobytes(),
-    )
-
-
-def _fused_from_proto(message: pb.FusedSignal, opened: Opened) -> FusedSignal:
-    positions, size = opened.settings.block_length, opened.vocabulary_size
-    top = min(MAX_FUSED_ENTRIES, size)
-    shape = (positions, integer("fused.entries", message.entries, low=1, high=top))
-    count = shape[0] * shape[1]
-    ids = ids_from_bytes("fused.ids", message.ids, count=count, vocabulary_size=size)
-    unique_in_rows("fused.ids", ids, np.full(positions, shape[1]))
-    values = floats_from_bytes(
-        "fused.probabilities", message.probabilities, code="<f2", count=count
-    )
-    bounded("fused.probabilities", values, low=0.0, high=1.0)
-    probabilities = values.reshape(shape)
-    sums = probabilities.sum(axis=1, dtype=np.float64)
-    bounded("fused.probabilities, summed", sums, low=0.0, high=_LARGEST_SUM)
-    return FusedSignal(ids.reshape(shape), probabilities)
-
-
 def _completed_to_proto(frame: Completed, vocabulary_size: int) -> pb.Completed:
     return pb.Completed(
         block=frame.block,
         step=frame.step,
         ids=ids_to_bytes("completed.ids", frame.ids, vocabulary_size=vocabulary_size),
-        finish_reason=_FINISH_REASONS[frame.finish_reason],
+        finish_reason=ENUMS[FinishReason][frame.finish_reason],
         participations=participations_to_proto(frame.participations),
-        decided=_decided_to_bytes(frame.decided),
+        decided=decided_to_bytes(frame.decided),
         uncertified=frame.uncertified,
         bytes_received=frame.bytes_received,
         bytes_sent=frame.bytes_sent,
@@ -311,25 +234,15 @@ def _completed_from_proto(message: pb.Completed, opened: Opened) -> Completed:
         block=block,
         step=step,
         ids=ids,
-        finish_reason=choice("finish_reason", message.finish_reason, _FINISH_REASONS),
-        participations=participations_from_proto(message, settings),
-        # Empty when the session ended before its first step was projected.
-        decided=_decided_from_bytes(
+        finish_reason=choice("finish_reason", message.finish_reason, ENUMS[FinishReason]),
+        participations=participations_from_proto(message, opened),
+        # Empty when the session ended before its first step did.
+        decided=decided_from_bytes(
             message.decided, settings.block_length if message.decided else 0
         ),
         uncertified=message.uncertified,
         bytes_received=message.bytes_received,
         bytes_sent=message.bytes_sent,
-    )
-
-
-def _failed_to_proto(frame: Failed) -> pb.Failed:
-    return pb.Failed(
-        block=frame.block,
-        step=frame.step,
-        reason=frame.reason,
-        message=frame.message,
-        remedy=frame.remedy,
     )
 
 

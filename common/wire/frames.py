@@ -10,22 +10,31 @@ from typing import Any
 
 import numpy as np
 
-from common.collaboration.contribution import Answer, Ask, Codec
+from common.collaboration.contribution import Answer, Ask, Contribution
 from common.collaboration.settings import ContributorSettings, ProcessFacts, SessionSettings
 from common.denoising.plan import FinishReason
+from common.denoising.settings import setting
+from common.processes.masked.settings import MaskedProcess
+from common.text.summary import VocabularySummary
 from common.text.templates import Message
 
 PROTOCOL_VERSION = 1
 """Version of the wire contract that this software speaks."""
 
-FINGERPRINT_BYTES = 32
-"""Length of a vocabulary's fingerprint: SHA-256."""
-
 MAX_VOCABULARY = 2**20
 """Most token ids of a vocabulary; bounds what a hostile size can make us allocate."""
 
+MAX_PROMPT_BYTES = 2**24
+"""Longest texts of a conversation together, and longest suffix."""
+
+MAX_MESSAGES = 256
+"""Most messages of a conversation."""
+
 MAX_FUSED_ENTRIES = 256
 """Most entries for each position of a fused signal."""
+
+DRAFT = "draft"
+"""The feature with which the guesses of a state travel, for models of another kind."""
 
 MAX_INDEX = 2**16
 """Blocks and steps are below this: together they fill one counter word of the noise."""
@@ -50,26 +59,38 @@ class Outcome(IntEnum):
 class Limits:
     """What the server lets a client do."""
 
-    max_message_bytes: int = 16 * 2**20
-    """Largest message either way."""
-    max_prompt_bytes: int = 2**16
-    """Longest prompt, and longest suffix."""
-    max_block_length: int = 256
-    """Longest block, in positions."""
-    max_steps: int = 1024
-    """Most denoising steps of a block."""
-    max_tokens: int = 4096
-    """Longest answer, in tokens."""
-    max_weight: float = 1.0
-    """Largest weight of one client."""
-    max_entries: int = 4096
-    """Most entries of a row in the codec `topk`."""
-    max_budget_ms: int = 600_000
-    """Longest budget of a step."""
-    max_ask_ids_per_position: int = 256
-    """Most ids that an `Ask` may ask for at one position; 0: there are no asks."""
-    max_ask_ids: int = 4096
-    """Most ids that the `Ask` of one step may ask for in all."""
+    max_message_bytes: int = setting(
+        16 * 2**20, "Largest message either way", low=2**16, high=2**28, unit="bytes"
+    )
+    max_prompt_bytes: int = setting(
+        2**16,
+        "Longest texts of a conversation together, and longest suffix",
+        low=1,
+        high=MAX_PROMPT_BYTES,
+        unit="bytes",
+    )
+    max_block_length: int = setting(256, "Longest block", low=1, high=4096, unit="positions")
+    max_steps: int = setting(
+        1024, "Most denoising steps of a block", low=1, high=MAX_INDEX - 1, unit="steps"
+    )
+    max_tokens: int = setting(4096, "Longest answer", low=1, high=2**20, unit="tokens")
+    max_weight: float = setting(1.0, "Largest weight of one client", low=0, high=1)
+    max_entries: int = setting(
+        4096, "Most entries of a row in the codec topk", low=1, high=2**16 - 1, unit="entries"
+    )
+    max_budget_ms: int = setting(
+        600_000, "Longest budget of a step", low=1, high=3_600_000, unit="milliseconds"
+    )
+    max_ask_ids_per_position: int = setting(
+        256,
+        "Most ids that the server may request at one position; 0 for no requests",
+        low=0,
+        high=2**16 - 1,
+        unit="ids",
+    )
+    max_ask_ids: int = setting(
+        4096, "Most ids that the server may request in one step", low=0, high=2**20, unit="ids"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +99,7 @@ class ServerInfo:
 
     software_version: str
     model_name: str
-    vocabulary_fingerprint: bytes
-    """SHA-256, 32 bytes."""
+    vocabulary: VocabularySummary
     vocabulary_size: int
     process: ProcessFacts
     limits: Limits
@@ -125,6 +145,13 @@ class Opened:
     features: tuple[str, ...] = ()
     protocol_version: int = PROTOCOL_VERSION
 
+    @property
+    def blocks(self) -> int:
+        """Blocks of the longest answer; on a grid the prompt's last ids begin the first one."""
+        on_grid = isinstance(self.process, MaskedProcess) and self.process.grid
+        given = len(self.prompt_ids) % self.settings.block_length if on_grid else 0
+        return -(-(given + self.settings.max_tokens) // self.settings.block_length)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Participation:
@@ -147,8 +174,8 @@ class Checkpoint:
     block: int
     finished_ids: np.ndarray
     """(block * block_length,) int64 token ids of the finished blocks."""
-    states: tuple[Any, ...]
-    """The state of each step of this block so far, as in `Step`."""
+    steps: "tuple[Step, ...]"
+    """The steps of this block so far, as they came."""
     participations: tuple[Participation, ...] = ()
     unchanged_steps: int = 0
     """Steps in a row, up to the last one, that changed no token."""
@@ -167,8 +194,7 @@ class Open:
     contributor: ContributorSettings
     """Requested for this contributor."""
     process: ProcessFacts
-    vocabulary_fingerprint: bytes
-    """SHA-256, 32 bytes."""
+    vocabulary: VocabularySummary
     suffix: str = ""
     display_name: str = ""
     required_features: tuple[str, ...] = ()
@@ -201,29 +227,16 @@ class Step:
     """(block_length,) uint8, who decided the tokens of the step before; empty at the first step."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ContributionChunk:
-    """A run of rows of a contribution; arrays as in `Contribution`, for these rows."""
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ContributionChunk(Contribution):
+    """A run of rows of a contribution, alone in its arrays; those together are the contribution."""
 
-    block: int
-    step: int
-    codec: Codec
     index: int
     """Index of this part, from 0."""
     count: int
     """Number of parts."""
-    first_position: int
-    """Position of the first row."""
-    counts: np.ndarray
-    """(rows,) int32."""
-    ids: np.ndarray
-    """(sum counts,) int32; empty for `dense`."""
-    values: np.ndarray
-    """(sum counts,) float16."""
-    floors: np.ndarray
-    """(rows,) float16; empty for `dense`."""
-    log_mass: np.ndarray
-    """(rows,) float32."""
+    first_row: int
+    """Index of the first row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,22 @@
 """Open, opened, checkpoints and server info between dataclasses and protobuf."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
-from common.collaboration.settings import SessionSettings
+from common.collaboration.settings import ContributorSettings
 from common.pb import collaboration_pb2 as pb
-from common.processes.simplex.settings import MAX_HOT, Projection
+from common.processes.masked.settings import MaskedProcess
+from common.text.templates import Message, Speaker
 from common.wire.checks import (
     MAX_NAMES,
     choice,
     ids_from_bytes,
     ids_to_bytes,
     integer,
-    length,
     names,
     plain_name,
     refuse,
-    sized,
     small_integers,
     text,
     time_table,
@@ -23,8 +24,10 @@ from common.wire.checks import (
     within_limit,
 )
 from common.wire.frames import (
-    FINGERPRINT_BYTES,
+    MAX_MESSAGES,
+    MAX_PROMPT_BYTES,
     MAX_VOCABULARY,
+    Agreed,
     Checkpoint,
     Limits,
     Open,
@@ -34,47 +37,33 @@ from common.wire.frames import (
     Role,
     ServerInfo,
 )
+from common.wire.states import step_from_proto, step_to_proto
 from common.wire.terms import (
-    CEILING,
+    ENUMS,
     check_limits,
     check_version,
-    limits_from_proto,
-    limits_to_proto,
+    from_fields,
     process_from_proto,
-    process_to_proto,
+    process_to_fields,
     settings_from_proto,
     settings_to_proto,
+    to_fields,
+    vocabulary_from_proto,
+    vocabulary_to_proto,
 )
 
-_ROLES: dict[Role, pb.Role] = {
-    Role.OWNER: pb.ROLE_OWNER,
-    Role.CONTRIBUTOR: pb.ROLE_CONTRIBUTOR,
-}
+
+def _messages_to_proto(messages: Iterable[Message]) -> list[pb.Message]:
+    return [pb.Message(role=ENUMS[Speaker][one.role], content=one.content) for one in messages]
 
 
-def state_to_proto(estimate: np.ndarray, *, vocabulary_size: int) -> pb.SimplexState:
-    """The message of a state, given as its estimate."""
-    ids = ids_to_bytes("state.ids", estimate, vocabulary_size=vocabulary_size)
-    return pb.SimplexState(h=estimate.shape[1], ids=ids)
-
-
-def state_from_proto(message: pb.SimplexState, *, step: int, opened: Opened) -> np.ndarray:
-    """The estimate of a state, (block_length, h) int64: h = 0 at step 0, then 1, or up to 16 with
-    the projection multi-hot.
-    """
-    positions, size = opened.settings.block_length, opened.vocabulary_size
-    most = MAX_HOT if opened.settings.projection is Projection.MULTI_HOT else 1
-    low, high = (1, min(most, size)) if step else (0, 0)
-    h = integer("state.h", message.h, low=low, high=high)
-    ids = ids_from_bytes(
-        "state.ids", message.ids, count=positions * h, vocabulary_size=size, padded=h > 1
-    ).reshape(positions, h)
-    if h > 1:
-        present = ids >= 0
-        if not present[:, 0].all() or (present[:, 1:] & ~present[:, :-1]).any():
-            raise refuse("state.ids", "at least one id a row, then padding", "padding before an id")
-        unique_in_rows("state.ids", ids[present], present.sum(axis=1))
-    return ids
+def _messages_from_proto(messages: Sequence[pb.Message], most_bytes: int) -> tuple[Message, ...]:
+    integer("messages", len(messages), low=0, high=MAX_MESSAGES)
+    size = sum(len(one.content.encode("utf-8")) for one in messages)
+    within_limit("bytes of all messages", size, most_bytes)
+    return tuple(
+        Message(choice("messages.role", one.role, ENUMS[Speaker]), one.content) for one in messages
+    )
 
 
 def participations_to_proto(
@@ -90,12 +79,12 @@ def participations_to_proto(
 
 
 def participations_from_proto(
-    message: pb.Completed | pb.Checkpoint, settings: SessionSettings
+    message: pb.Completed | pb.Checkpoint, opened: Opened
 ) -> tuple[Participation, ...]:
     """How contributors kept up: no more steps than the session has, no contributor twice."""
     integer("participations", len(message.participations), low=0, high=MAX_NAMES)
     names("participations.contributor_id", [one.contributor_id for one in message.participations])
-    most = settings.blocks * settings.steps
+    most = opened.blocks * opened.settings.steps
     return tuple(
         Participation(
             one.contributor_id,
@@ -119,14 +108,24 @@ def opened_to_proto(opened: Opened) -> pb.Opened:
         protocol_version=opened.protocol_version,
         session_id=opened.session_id,
         settings=settings_to_proto(opened.settings),
-        simplex=process_to_proto(opened.process),
+        contributors=[
+            pb.Contributor(
+                contributor_id=one.contributor_id,
+                display_name=one.display_name,
+                settings=pb.ContributorSettings(**to_fields(one.settings)),
+            )
+            for one in opened.contributors
+        ],
+        messages=_messages_to_proto(opened.messages),
         prompt_ids=ids_to_bytes("prompt_ids", opened.prompt_ids, vocabulary_size=size),
         suffix_ids=ids_to_bytes("suffix_ids", opened.suffix_ids, vocabulary_size=size),
         times=opened.times,
-        limits=limits_to_proto(opened.limits),
+        end_ids=ids_to_bytes("end_ids", np.array(opened.end_ids), vocabulary_size=size),
+        limits=pb.Limits(**to_fields(opened.limits)),
         features=opened.features,
         model_name=opened.model_name,
         vocabulary_size=size,
+        **process_to_fields(opened.process),
     )
 
 
@@ -138,21 +137,42 @@ def opened_from_proto(message: pb.Opened) -> Opened:
         ProtocolMismatchError, ProcessMismatchError: The server is of another kind.
     """
     version = check_version(message.protocol_version)
-    settings = settings_from_proto(message.settings)
-    integer("times", len(message.times), low=settings.steps, high=settings.steps)
+    process = process_from_proto(message)
+    settings = settings_from_proto(message.settings, process)
+    timed = 0 if isinstance(process, MaskedProcess) else settings.steps
+    integer("times", len(message.times), low=timed, high=timed)
     size = integer("vocabulary_size", message.vocabulary_size, low=2, high=MAX_VOCABULARY)
+    end_ids = ids_from_bytes("end_ids", message.end_ids, vocabulary_size=size)
+    unique_in_rows("end_ids", end_ids, [integer("end_ids", len(end_ids), low=1, high=MAX_NAMES)])
     return Opened(
         session_id=text("session_id", message.session_id, low=1, high=128),
         settings=settings,
-        process=process_from_proto(message),
+        contributors=_contributors_from_proto(message.contributors),
+        process=process,
+        messages=_messages_from_proto(message.messages, MAX_PROMPT_BYTES),
         prompt_ids=ids_from_bytes("prompt_ids", message.prompt_ids, vocabulary_size=size),
         suffix_ids=ids_from_bytes("suffix_ids", message.suffix_ids, vocabulary_size=size),
-        times=time_table(message.times),
-        limits=limits_from_proto(message.limits),
+        times=time_table(message.times) if timed else (),
+        end_ids=tuple(end_ids.tolist()),
+        limits=from_fields(Limits, message.limits, "limits"),
         model_name=text("model_name", message.model_name, low=1, high=128),
         vocabulary_size=size,
         features=names("features", message.features),
         protocol_version=version,
+    )
+
+
+def _contributors_from_proto(messages: Sequence[pb.Contributor]) -> tuple[Agreed, ...]:
+    ids = names("contributors.contributor_id", [one.contributor_id for one in messages])
+    if list(ids) != sorted(ids):
+        raise refuse("contributors", "them in the order of their ids", f"{ids}"[:200])
+    return tuple(
+        Agreed(
+            contributor_id=one.contributor_id,
+            settings=from_fields(ContributorSettings, one.settings, "contributors"),
+            display_name=text("display_name", one.display_name, high=128),
+        )
+        for one in messages
     )
 
 
@@ -162,17 +182,24 @@ def _checkpoint_to_proto(checkpoint: Checkpoint) -> pb.Checkpoint:
         opened=opened_to_proto(checkpoint.opened),
         block=checkpoint.block,
         finished_ids=ids_to_bytes("finished_ids", checkpoint.finished_ids, vocabulary_size=size),
-        states=[state_to_proto(one, vocabulary_size=size) for one in checkpoint.estimates],
+        steps=[step_to_proto(one, checkpoint.opened) for one in checkpoint.steps],
         participations=participations_to_proto(checkpoint.participations),
         unchanged_steps=checkpoint.unchanged_steps,
     )
 
 
-def _checkpoint_from_proto(message: pb.Checkpoint) -> Checkpoint:
+def _checkpoint_from_proto(message: pb.Checkpoint, limits: Limits) -> Checkpoint:
+    from common.collaboration.opening import process_for  # torch comes along, for this frame alone
+
     opened = opened_from_proto(message.opened)
     settings = opened.settings
-    block = integer("checkpoint.block", message.block, low=0, high=settings.blocks - 1)
-    done = integer("checkpoint.states", len(message.states), low=0, high=settings.steps)
+    check_limits(settings, limits)
+    block = integer("checkpoint.block", message.block, low=0, high=opened.blocks - 1)
+    done = integer("checkpoint.steps", len(message.steps), low=0, high=settings.steps)
+    came = [(one.block, one.step) for one in message.steps]
+    if came != [(block, step) for step in range(done)]:
+        raise refuse("checkpoint.steps", f"those of block {block} from step 0 on", came[:16])
+    process = process_for(settings, opened.times, opened.end_ids)
     return Checkpoint(
         opened=opened,
         block=block,
@@ -182,11 +209,8 @@ def _checkpoint_from_proto(message: pb.Checkpoint) -> Checkpoint:
             count=block * settings.block_length,
             vocabulary_size=opened.vocabulary_size,
         ),
-        estimates=tuple(
-            state_from_proto(state, step=step, opened=opened)
-            for step, state in enumerate(message.states)
-        ),
-        participations=participations_from_proto(message, settings),
+        steps=tuple(step_from_proto(one, opened, process) for one in message.steps),
+        participations=participations_from_proto(message, opened),
         unchanged_steps=integer("unchanged_steps", message.unchanged_steps, low=0, high=done),
     )
 
@@ -196,18 +220,19 @@ def open_to_proto(frame: Open) -> pb.Open:
     checkpoint = frame.checkpoint
     return pb.Open(
         protocol_version=frame.protocol_version,
-        role=_ROLES[frame.role],
+        role=ENUMS[Role][frame.role],
         contributor_id=frame.contributor_id,
         display_name=frame.display_name,
-        prompt=frame.prompt,
+        messages=_messages_to_proto(frame.messages),
         suffix=frame.suffix,
         settings=settings_to_proto(frame.settings),
-        simplex=process_to_proto(frame.process),
-        vocabulary_fingerprint=frame.vocabulary_fingerprint,
+        contributor=pb.ContributorSettings(**to_fields(frame.contributor)),
+        vocabulary=vocabulary_to_proto(frame.vocabulary),
         required_features=frame.required_features,
         optional_features=frame.optional_features,
         session_id=frame.session_id,
         checkpoint=None if checkpoint is None else _checkpoint_to_proto(checkpoint),
+        **process_to_fields(frame.process),
     )
 
 
@@ -220,23 +245,25 @@ def open_from_proto(message: pb.Open, limits: Limits) -> Open:
         ProtocolMismatchError, ProcessMismatchError: The client is of another kind.
     """
     version = check_version(message.protocol_version)
-    for name, value in (("prompt", message.prompt), ("suffix", message.suffix)):
-        within_limit(f"{name} bytes", len(value.encode("utf-8")), limits.max_prompt_bytes)
-    settings = settings_from_proto(message.settings)
+    within_limit("bytes of the suffix", len(message.suffix.encode()), limits.max_prompt_bytes)
+    process = process_from_proto(message)
+    settings = settings_from_proto(message.settings, process)
     check_limits(settings, limits)
+    contributor = from_fields(ContributorSettings, message.contributor, "contributor")
+    within_limit("contributor.weight", contributor.weight, limits.max_weight)
+    within_limit("contributor.budget_ms", contributor.budget_ms, limits.max_budget_ms)
     checkpoint = None
     if message.HasField("checkpoint"):
-        checkpoint = _checkpoint_from_proto(message.checkpoint)
-        check_limits(checkpoint.opened.settings, limits)
-    fingerprint = message.vocabulary_fingerprint
+        checkpoint = _checkpoint_from_proto(message.checkpoint, limits)
     return Open(
-        role=choice("role", message.role, _ROLES),
+        role=choice("role", message.role, ENUMS[Role]),
         contributor_id=plain_name("contributor_id", message.contributor_id),
-        prompt=sized("prompt", message.prompt, high=CEILING.max_prompt_bytes),
+        messages=_messages_from_proto(message.messages, limits.max_prompt_bytes),
         settings=settings,
-        process=process_from_proto(message),
-        vocabulary_fingerprint=length("vocabulary_fingerprint", fingerprint, FINGERPRINT_BYTES),
-        suffix=sized("suffix", message.suffix, high=CEILING.max_prompt_bytes),
+        contributor=contributor,
+        process=process,
+        vocabulary=vocabulary_from_proto(message.vocabulary),
+        suffix=message.suffix,
         display_name=text("display_name", message.display_name, high=128),
         required_features=names("required_features", message.required_features),
         optional_features=names("optional_features", message.optional_features),
@@ -252,12 +279,13 @@ def server_info_to_proto(info: ServerInfo) -> pb.GetServerInfoResponse:
         protocol_version=info.protocol_version,
         software_version=info.software_version,
         model_name=info.model_name,
-        vocabulary_fingerprint=info.vocabulary_fingerprint,
+        vocabulary=vocabulary_to_proto(info.vocabulary),
         vocabulary_size=info.vocabulary_size,
-        simplex=process_to_proto(info.process),
-        limits=limits_to_proto(info.limits),
+        limits=pb.Limits(**to_fields(info.limits)),
         features=info.features,
         defaults=settings_to_proto(info.defaults),
+        contributor_defaults=pb.ContributorSettings(**to_fields(info.contributor_defaults)),
+        **process_to_fields(info.process),
     )
 
 
@@ -269,16 +297,19 @@ def server_info_from_proto(message: pb.GetServerInfoResponse) -> ServerInfo:
         ProtocolMismatchError, ProcessMismatchError: The server is of another kind.
     """
     version = check_version(message.protocol_version)
-    fingerprint = message.vocabulary_fingerprint
+    process = process_from_proto(message)
     size = integer("vocabulary_size", message.vocabulary_size, low=2, high=MAX_VOCABULARY)
     return ServerInfo(
         software_version=text("software_version", message.software_version, low=1, high=128),
         model_name=text("model_name", message.model_name, low=1, high=128),
-        vocabulary_fingerprint=length("vocabulary_fingerprint", fingerprint, FINGERPRINT_BYTES),
+        vocabulary=vocabulary_from_proto(message.vocabulary),
         vocabulary_size=size,
-        process=process_from_proto(message),
-        limits=limits_from_proto(message.limits),
-        defaults=settings_from_proto(message.defaults),
+        process=process,
+        limits=from_fields(Limits, message.limits, "limits"),
+        defaults=settings_from_proto(message.defaults, process),
+        contributor_defaults=from_fields(
+            ContributorSettings, message.contributor_defaults, "contributor_defaults"
+        ),
         features=names("features", message.features),
         protocol_version=version,
     )

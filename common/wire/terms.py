@@ -1,54 +1,66 @@
-"""What a session is bound by (process, settings, limits) between dataclasses and protobuf."""
+"""What a session is bound by (process, settings, limits, vocabulary) between dataclasses and
+protobuf. The ranges of settings are those that they are declared with.
+"""
 
-from common.collaboration.settings import LateRule, SessionSettings
-from common.collaboration.timing import MAX_EVERY, MAX_LAG, Every
-from common.denoising.halting import MAX_MARGIN, MAX_PATIENCE
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from common.collaboration.contribution import Codec
+from common.collaboration.settings import (
+    LateRule,
+    Mode,
+    ProcessFacts,
+    SessionSettings,
+)
+from common.collaboration.timing import Every
+from common.denoising.plan import FinishReason
+from common.denoising.settings import settings_of
 from common.errors import ProcessMismatchError, ProtocolMismatchError
 from common.pb import collaboration_pb2 as pb
+from common.processes.masked.settings import MaskedProcess, MaskedSettings, Order
 from common.processes.simplex.settings import (
-    LONGEST_NO_REPEAT,
-    MAX_RAMP,
     NoiseKind,
     Projection,
     SelfConditioning,
     SimplexProcess,
+    SimplexSettings,
 )
-from common.wire.checks import choice, integer, number, plain_name, refuse, within_limit
-from common.wire.contribution import CODECS
-from common.wire.frames import MAX_INDEX, PROTOCOL_VERSION, Limits
-
-_LATE_RULES: dict[LateRule, pb.LateRule] = {
-    LateRule.WAIT: pb.LATE_RULE_WAIT,
-    LateRule.SOLO: pb.LATE_RULE_SOLO,
-    LateRule.FAIL: pb.LATE_RULE_FAIL,
-}
-_NOISE_FORMS: dict[NoiseKind, pb.NoiseForm] = {
-    NoiseKind.DENSE: pb.NOISE_FORM_DENSE,
-    NoiseKind.EXTREMES: pb.NOISE_FORM_EXTREMES,
-}
-_SELF_CONDITIONINGS: dict[SelfConditioning, pb.SelfConditioning] = {
-    SelfConditioning.OWN: pb.SELF_CONDITIONING_OWN,
-    SelfConditioning.ESTIMATE: pb.SELF_CONDITIONING_ESTIMATE,
-    SelfConditioning.FUSED: pb.SELF_CONDITIONING_FUSED,
-}
-_PROJECTIONS: dict[Projection, pb.Projection] = {
-    Projection.SAMPLE: pb.PROJECTION_SAMPLE,
-    Projection.MULTI_HOT: pb.PROJECTION_MULTI_HOT,
-}
-
-# What the contract allows at all; a server's own limits are usually lower.
-CEILING = Limits(
-    max_message_bytes=2**28,
-    max_prompt_bytes=2**24,
-    max_block_length=4096,
-    max_steps=MAX_INDEX - 1,
-    max_tokens=2**20,
-    max_weight=1.0,
-    max_entries=2**16 - 1,
-    max_budget_ms=3_600_000,
-    max_ask_ids_per_position=2**16 - 1,
-    max_ask_ids=2**20,
+from common.text.summary import HASH_BYTES, VocabularySummary, run_count
+from common.text.templates import Speaker
+from common.wire.checks import (
+    MAX_NAMES,
+    choice,
+    in_range,
+    integer,
+    length,
+    number,
+    plain_name,
+    refuse,
+    sized,
+    within_limit,
 )
+from common.wire.frames import MAX_INDEX, MAX_VOCABULARY, PROTOCOL_VERSION, Limits, Role
+
+ENUMS: dict[type[StrEnum], dict[Any, Any]] = {
+    kind: {one: numbers.Value(f"{prefix}_{one.name}") for one in kind}
+    for kind, numbers, prefix in (
+        (Role, pb.Role, "ROLE"),
+        (Speaker, pb.Speaker, "SPEAKER"),
+        (LateRule, pb.LateRule, "LATE_RULE"),
+        (Mode, pb.Mode, "MODE"),
+        (Codec, pb.Codec, "CODEC"),
+        (NoiseKind, pb.NoiseForm, "NOISE_FORM"),
+        (SelfConditioning, pb.SelfConditioning, "SELF_CONDITIONING"),
+        (Projection, pb.Projection, "PROJECTION"),
+        (Order, pb.Order, "ORDER"),
+        (FinishReason, pb.FinishReason, "FINISH_REASON"),
+    )
+}
+"""The number of each member, by enumeration."""
+
+_MAX_ADDED = 4096
+_Declared = TypeVar("_Declared")
 
 
 def check_version(version: int) -> int:
@@ -65,36 +77,68 @@ def check_version(version: int) -> int:
     return version
 
 
-def process_to_proto(process: SimplexProcess) -> pb.SimplexProcess:
-    """The message of a process."""
-    return pb.SimplexProcess(
-        k=process.k,
-        schedule=process.schedule,
-        noise_form=_NOISE_FORMS[process.noise_form],
-        extremes_draws=process.extremes_draws,
-        extremes_rows=process.extremes_rows,
-    )
+def to_fields(settings: Any) -> dict[str, Any]:
+    """The declared settings of a dataclass, as the fields of its message."""
+    values = {one.name: getattr(settings, one.name) for one, _ in settings_of(type(settings))}
+    return {
+        name: ENUMS[type(value)][value] if isinstance(value, StrEnum) else value
+        for name, value in values.items()
+    }
 
 
-def process_from_proto(message: pb.Open | pb.Opened | pb.GetServerInfoResponse) -> SimplexProcess:
+def from_fields(kind: type[_Declared], message: Any, name: str, **others: Any) -> _Declared:
+    """The dataclass of a message with its fields, each in the range that it is declared with.
+
+    Args:
+        kind: The dataclass.
+        message: The message.
+        name: Of the message, for errors.
+        others: Fields that are made in another way.
+    """
+    found = {
+        one.name: choice(f"{name}.{one.name}", getattr(message, one.name), ENUMS[one.type])
+        if one.type in ENUMS
+        else in_range(f"{name}.{one.name}", getattr(message, one.name), declared)
+        for one, declared in settings_of(kind)
+        if one.name not in others
+    }
+    return kind(**found, **others)
+
+
+def process_to_fields(process: ProcessFacts) -> dict[str, Any]:
+    """The member of a `process` oneof, by its name."""
+    if isinstance(process, MaskedProcess):
+        return {"masked": pb.MaskedProcess(grid=process.grid)}
+    facts = asdict(process) | {"noise_form": ENUMS[NoiseKind][process.noise_form]}
+    return {"simplex": pb.SimplexProcess(**facts)}
+
+
+def process_from_proto(message: pb.Open | pb.Opened | pb.GetServerInfoResponse) -> ProcessFacts:
     """The process that a message names.
 
     Raises:
         ProcessMismatchError: It names none that is known here.
     """
-    if message.WhichOneof("process") != "simplex":
-        raise ProcessMismatchError(
-            "process: expected simplex diffusion, got none or one unknown here",
-            remedy="Use a model of simplex diffusion, or a newer release",
-        )
-    form = choice("process.noise_form", message.simplex.noise_form, _NOISE_FORMS)
+    match message.WhichOneof("process"):
+        case "masked":
+            return MaskedProcess(grid=message.masked.grid)
+        case "simplex":
+            return _simplex_from_proto(message.simplex)
+        case _:
+            raise ProcessMismatchError(
+                "process: expected simplex or masked diffusion, got none or one unknown here",
+                remedy="Use a model of one of these, or a newer release",
+            )
+
+
+def _simplex_from_proto(message: pb.SimplexProcess) -> SimplexProcess:
+    form = choice("process.noise_form", message.noise_form, ENUMS[NoiseKind])
     extremes = form is NoiseKind.EXTREMES
     top = 2**16 - 1 if extremes else 0
-    draws = message.simplex.extremes_draws
-    rows = message.simplex.extremes_rows
+    draws, rows = message.extremes_draws, message.extremes_rows
     return SimplexProcess(
-        k=number("process.k", message.simplex.k, low=0.0, high=1000.0, open_low=True),
-        schedule=plain_name("process.schedule", message.simplex.schedule),
+        k=number("process.k", message.k, low=0.0, high=1000.0, open_low=True),
+        schedule=plain_name("process.schedule", message.schedule),
         noise_form=form,
         extremes_draws=integer("process.extremes_draws", draws, low=int(extremes), high=top),
         extremes_rows=integer("process.extremes_rows", rows, low=0, high=top),
@@ -102,127 +146,84 @@ def process_from_proto(message: pb.Open | pb.Opened | pb.GetServerInfoResponse) 
 
 
 def settings_to_proto(settings: SessionSettings) -> pb.Settings:
-    """The message of settings."""
-    return pb.Settings(
-        block_length=settings.block_length,
-        steps=settings.steps,
-        max_tokens=settings.max_tokens,
-        temperature=settings.temperature,
-        min_p=settings.min_p,
-        seed=settings.seed,
-        weight=settings.weight,
-        late_rule=_LATE_RULES[settings.late_rule],
-        codec=CODECS[settings.codec],
-        self_conditioning=_SELF_CONDITIONINGS[settings.self_conditioning],
-        budget_ms=settings.budget_ms,
-        projection=_PROJECTIONS[settings.projection],
-        halt_patience=settings.halt_patience,
-        halt_margin=settings.halt_margin,
-        ramp=settings.ramp,
-        no_repeat=settings.no_repeat,
-        top_p=settings.top_p,
-        certify=settings.certify,
-        lag=settings.lag,
-        every=None if settings.every is None else _every_to_proto(settings.every),
+    """The message of a session's settings."""
+    member = "masked" if isinstance(settings.process, MaskedSettings) else "simplex"
+    every = None if settings.every is None else to_fields(settings.every)
+    fields = to_fields(settings) | {"every": every, member: to_fields(settings.process)}
+    return pb.Settings(**fields)
+
+
+def settings_from_proto(message: pb.Settings, process: ProcessFacts) -> SessionSettings:
+    """Settings that the contract allows with a process; a server compares them with its limits
+    besides.
+    """
+    member = message.WhichOneof("process")
+    expected = "masked" if isinstance(process, MaskedProcess) else "simplex"
+    if member != expected:
+        raise refuse("settings", f"those of {expected} diffusion", f"those of {member}")
+    own = (
+        from_fields(MaskedSettings, message.masked, "settings.masked")
+        if member == "masked"
+        else _simplex_settings(message.simplex)
     )
-
-
-def _no_repeat(length: int) -> int:
-    return integer("settings.no_repeat", length, low=2, high=LONGEST_NO_REPEAT) if length else 0
-
-
-def _every_to_proto(every: Every) -> pb.Every:
-    return pb.Every(first=every.first, period=every.period, last=every.last)
-
-
-def _every_from_proto(message: pb.Settings) -> Every | None:
-    """Which steps have fresh contributions; none may be named beside a lag."""
-    if not message.HasField("every"):
-        return None
-    if message.lag:
-        raise refuse("settings.every", "none together with a lag", f"both, a lag of {message.lag}")
-    every = message.every
-    return Every(
-        first=integer("settings.every.first", every.first, low=0, high=MAX_EVERY),
-        period=integer("settings.every.period", every.period, low=1, high=MAX_EVERY),
-        last=integer("settings.every.last", every.last, low=0, high=MAX_EVERY),
-    )
-
-
-def settings_from_proto(message: pb.Settings) -> SessionSettings:
-    """Settings that the contract allows; a server compares them with its limits besides."""
-    top = CEILING
-    conditioning, patience = message.self_conditioning, message.halt_patience
-    most_margin = MAX_MARGIN if patience else 0.0
-    settings = SessionSettings(
-        block_length=integer(
-            "settings.block_length", message.block_length, low=1, high=top.max_block_length
-        ),
-        steps=integer("settings.steps", message.steps, low=1, high=top.max_steps),
-        max_tokens=integer("settings.max_tokens", message.max_tokens, low=1, high=top.max_tokens),
-        temperature=number("settings.temperature", message.temperature, low=0.0, high=100.0),
-        min_p=number("settings.min_p", message.min_p, low=0.0, high=1.0, open_low=True),
-        seed=message.seed,
-        weight=number("settings.weight", message.weight, low=0.0, high=top.max_weight),
-        late_rule=choice("settings.late_rule", message.late_rule, _LATE_RULES),
-        codec=choice("settings.codec", message.codec, CODECS),
-        self_conditioning=choice("settings.self_conditioning", conditioning, _SELF_CONDITIONINGS),
-        budget_ms=integer("settings.budget_ms", message.budget_ms, low=1, high=top.max_budget_ms),
-        projection=choice("settings.projection", message.projection, _PROJECTIONS),
-        halt_patience=integer("settings.halt_patience", patience, low=0, high=MAX_PATIENCE),
-        halt_margin=number("settings.halt_margin", message.halt_margin, low=0.0, high=most_margin),
-        ramp=number("settings.ramp", message.ramp, low=0.0, high=MAX_RAMP),
-        no_repeat=_no_repeat(message.no_repeat),
-        top_p=number("settings.top_p", message.top_p, low=0.0, high=1.0, open_low=True),
-        certify=message.certify,
-        lag=integer("settings.lag", message.lag, low=0, high=MAX_LAG),
-        every=_every_from_proto(message),
-    )
+    every = None
+    if message.HasField("every"):
+        every = from_fields(Every, message.every, "settings.every")
+    settings = from_fields(SessionSettings, message, "settings", every=every, process=own)
+    if settings.every is not None and settings.lag:
+        raise refuse("settings.every", "none together with a lag", f"both, a lag of {settings.lag}")
     if settings.certify and (settings.lag or settings.every is not None):
         raise refuse("settings.certify", "none together with a lag or with every", "both")
-    integer("settings.max_tokens / block_length", settings.blocks, low=1, high=MAX_INDEX)
+    integer("settings.max_tokens / block_length", settings.blocks, low=1, high=MAX_INDEX - 1)
     return settings
 
 
+def _simplex_settings(message: pb.SimplexSettings) -> SimplexSettings:
+    own = from_fields(SimplexSettings, message, "settings.simplex")
+    if own.halt_margin and not own.halt_patience:
+        raise refuse("settings.simplex.halt_margin", "0 without patience", own.halt_margin)
+    if own.no_repeat == 1:
+        raise refuse("settings.simplex.no_repeat", "0, or 2 and more", own.no_repeat)
+    return own
+
+
 def check_limits(settings: SessionSettings, limits: Limits) -> None:
-    """Refuse wishes beyond the limits of this server."""
-    for name, wish, limit in (
-        ("settings.block_length", settings.block_length, limits.max_block_length),
-        ("settings.steps", settings.steps, limits.max_steps),
-        ("settings.max_tokens", settings.max_tokens, limits.max_tokens),
-        ("settings.weight", settings.weight, limits.max_weight),
-        ("settings.budget_ms", settings.budget_ms, limits.max_budget_ms),
+    """Refuse settings beyond the limits of this server."""
+    for name, limit in (
+        ("block_length", limits.max_block_length),
+        ("steps", limits.max_steps),
+        ("max_tokens", limits.max_tokens),
     ):
-        within_limit(name, wish, limit)
+        within_limit(f"settings.{name}", getattr(settings, name), limit)
 
 
-_INTEGER_LIMITS = {
-    "max_message_bytes": 2**16,
-    "max_prompt_bytes": 1,
-    "max_block_length": 1,
-    "max_steps": 1,
-    "max_tokens": 1,
-    "max_entries": 1,
-    "max_budget_ms": 1,
-    "max_ask_ids_per_position": 0,
-    "max_ask_ids": 0,
-}
-"""The smallest value of each limit that is an integer."""
+def vocabulary_to_proto(summary: VocabularySummary) -> pb.VocabularySummary:
+    """The message of a vocabulary's summary."""
+    return pb.VocabularySummary(
+        size=summary.size,
+        runs=summary.runs,
+        form=summary.form,
+        added=[pb.AddedToken(id=i, name=name) for i, name in summary.added],
+        end_ids=summary.end_ids,
+    )
 
 
-def limits_to_proto(limits: Limits) -> pb.Limits:
-    """The message of limits."""
-    whole = {name: int(getattr(limits, name)) for name in _INTEGER_LIMITS}
-    return pb.Limits(max_weight=limits.max_weight, **whole)
-
-
-def limits_from_proto(message: pb.Limits) -> Limits:
-    """Limits that the contract allows."""
-    whole = {
-        name: integer(
-            f"limits.{name}", getattr(message, name), low=low, high=getattr(CEILING, name)
-        )
-        for name, low in _INTEGER_LIMITS.items()
-    }
-    weight = number("limits.max_weight", message.max_weight, low=0.0, high=CEILING.max_weight)
-    return Limits(max_weight=weight, **whole)
+def vocabulary_from_proto(message: pb.VocabularySummary) -> VocabularySummary:
+    """A vocabulary's summary; whether it fits, `VocabularySummary.difference` tells."""
+    size = integer("vocabulary.size", message.size, low=1, high=MAX_VOCABULARY)
+    integer("vocabulary.added", len(message.added), low=0, high=_MAX_ADDED)
+    integer("vocabulary.end_ids", len(message.end_ids), low=1, high=MAX_NAMES)
+    top = MAX_VOCABULARY - 1
+    return VocabularySummary(
+        size=size,
+        runs=length("vocabulary.runs", message.runs, run_count(size) * HASH_BYTES),
+        form=length("vocabulary.form", message.form, HASH_BYTES),
+        added=tuple(
+            (
+                integer("vocabulary.added.id", one.id, low=0, high=top),
+                sized("vocabulary.added.name", one.name, low=1, high=256),
+            )
+            for one in message.added
+        ),
+        end_ids=tuple(integer("vocabulary.end_ids", i, low=0, high=top) for i in message.end_ids),
+    )

@@ -173,7 +173,7 @@ def quality(
     questions = {name: read_questions(path) for name, path in files.items()}
     big, vocabulary = registry.load(goliath, device=place)
     small, theirs = registry.load(david, device=place)
-    check_vocabulary(vocabulary.fingerprint, theirs.fingerprint)
+    check_vocabulary(vocabulary.summary, theirs.summary)
     pair = Pair(big, small, vocabulary)
     large, little = pair.models
     check_process(large.predictor.process, little.predictor.process)

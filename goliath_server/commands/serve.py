@@ -63,7 +63,7 @@ def serve(
                         "type": "serving",
                         "address": address,
                         "model": host.model.name,
-                        "fingerprint": host.model.vocabulary.fingerprint.hex(),
+                        "fingerprint": host.model.vocabulary.summary.fingerprint,
                         "guide": None if host.guide is None else asdict(host.guide),
                         "insecure": settings.insecure,
                     }

@@ -46,7 +46,7 @@ def test_blocks_longer_than_the_guide_reads_are_refused(trained: Trained) -> Non
 
 def test_a_guide_of_another_vocabulary_is_refused(trained: Trained) -> None:
     stranger = tiny_model(VOCABULARY, seed=1)
-    stranger.config.fingerprint = "00" * 32
+    stranger.config.tokenizer_sha256 = "00" * 32
     choice = GuideChoice(str(trained.guide.folder), "sweet", 20.0)
     with pytest.raises(VocabularyMismatchError, match="0000000000000000"):
         load_guide(choice, stranger, longest_block=64)

@@ -60,7 +60,7 @@ def test_the_config_keeps_what_a_pair_must_agree_on(tmp_path):
     assert config.loss_curve == curve
     assert config.template == "v1"
     assert config.schedule == "cosine"
-    assert config.fingerprint == tiny_vocabulary().fingerprint.hex()
+    assert config.tokenizer_sha256 == tiny_vocabulary().fingerprint.hex()
     assert config.warp.table(5)[0] == 1.0
     assert config.max_positions == 256
 
