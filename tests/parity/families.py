@@ -24,7 +24,7 @@ SHARED = (
 )
 
 
-def _settings(config: dict, **others: object) -> dict:
+def settings(config: dict, **others: object) -> dict:
     """What a configuration of transformers has under the same names, and others."""
     rope = {"rope_type": "default", "rope_theta": config["rope_theta"]}
     shared = {name: config[name] for name in SHARED if name in config}
@@ -37,7 +37,7 @@ def llada() -> FullAttention:
     config = family.config
     model = LlamaForCausalLM(
         LlamaConfig(
-            **_settings(
+            **settings(
                 config,
                 hidden_size=config["d_model"],
                 intermediate_size=config["mlp_hidden_size"],
@@ -74,14 +74,14 @@ def llada_guided() -> Guided:
 @functools.cache
 def dream() -> FullAttention:
     family = fixture("dream")
-    model = Qwen2ForCausalLM(Qwen2Config(**_settings(family.config)))
+    model = Qwen2ForCausalLM(Qwen2Config(**settings(family.config)))
     return FullAttention(family.fill(model), family.config["mask_token_id"], shift=1)
 
 
 @functools.cache
 def sdar() -> BlockCausal:
     family = fixture("sdar")
-    model = Qwen3ForCausalLM(Qwen3Config(**_settings(family.config)))
+    model = Qwen3ForCausalLM(Qwen3Config(**settings(family.config)))
     config = family.config
     return BlockCausal(family.fill(model), config["mask_token_id"], config["block_size"])
 
@@ -94,7 +94,7 @@ def llada2() -> BlockCausal:
     rope["partial_rotary_factor"] = config["partial_rotary_factor"]
     model = Glm4MoeForCausalLM(
         Glm4MoeConfig(
-            **_settings(config, rope_parameters=rope),
+            **settings(config, rope_parameters=rope),
             use_qk_norm=config["use_qk_norm"],
             norm_topk_prob=config["norm_topk_prob"],
             n_group=config["n_group"],
