@@ -78,7 +78,7 @@ class Masked:
         raise NotImplementedError
 
     def ended(self, after: Draft, step: int) -> bool:
-        return step == self.steps - 1
+        return step == self.steps - 1 or bool(after.settled.all())
 
     def advance(self, state: Canvas, scored: Scored, stream: Stream) -> Advanced:
         opened, scores = self.open(state), scored.scores[0].cpu()
@@ -169,9 +169,6 @@ class SDAR(Masked):
 
     def count(self, state: Canvas) -> int:
         return share(self.block_length, self.steps, state.step)
-
-    def ended(self, after: Draft, step: int) -> bool:
-        return bool(after.settled.all())
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A generation by the real loop with one model and no contributor, and the fixtures it is held to."""
+"""A generation by the real loop with one model and no contributor; the fixtures it is held to."""
 
 import json
 from dataclasses import dataclass, field, replace

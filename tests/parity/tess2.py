@@ -76,9 +76,7 @@ class Tess2:
         projected = torch.full_like(state.simplex, -K).scatter(-1, ids.unsqueeze(-1), K)
         noise = self._noise(state.block, state.step + 1, stream)
         simplex = signal.sqrt() * projected + (1 - signal).sqrt() * noise
-        return Advanced(
-            ids.numpy(), self._state(state.block, state.step + 1, simplex, ids.numpy())
-        )
+        return Advanced(ids.numpy(), self._state(state.block, state.step + 1, simplex, ids.numpy()))
 
     def _noise(self, block: int, step: int, stream: Stream) -> Tensor:
         shape = (self.block_length, self.vocabulary_size)
