@@ -59,7 +59,7 @@ class Masked:
     def remember(self, rows: Tensor) -> None:
         return None
 
-    def needs(self, step: int) -> None:
+    def needs(self, state: Any) -> None:
         return None
 
     def row_temperature(self, step: int) -> float:

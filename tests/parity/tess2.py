@@ -62,7 +62,7 @@ class Tess2:
     def remember(self, rows: Tensor) -> Tensor:
         return rows
 
-    def needs(self, step: int) -> None:
+    def needs(self, state: Any) -> None:
         return None
 
     def row_temperature(self, step: int) -> float:
