@@ -1,7 +1,7 @@
 """A generation by the real loop with one model and no contributor; the fixtures it is held to."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from common.denoising.loop import Fused, Predict, Result, denoise
 from common.denoising.plan import Plan
 from common.denoising.process import View
 from common.denoising.streams import Stream
-from common.models.predictor import Predictor, Prefix
+from common.models.predictor import Predictor, Text
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -24,34 +24,30 @@ class Played:
     """What a generation showed the model, what came of it, and the answer."""
 
     result: Result
-    prefix: Prefix
-    """The text before the last block, as the model kept it."""
-    views: list[View] = field(default_factory=list)
-    rows: list[Tensor] = field(default_factory=list)
+    text: Text
+    """What the model kept of the text before the last block."""
+    views: list[View]
+    rows: list[Tensor]
 
 
 @torch.inference_mode()
 def play(plan: Plan, stream: Stream, predictor: Predictor) -> Played:
-    """Run the loop; the prefix is grown as a driver does it: read once, then a block at a time."""
+    """Run the loop without contributors."""
     loop = denoise(plan, stream)
+    text = Text(predictor)
     views: list[View] = []
     rows: list[Tensor] = []
-    prefix = None
     request = next(loop)
     try:
         while True:
             if isinstance(request, Predict):
-                view = request.view
-                prefix = predictor.prefix(view.prefix) if prefix is None else prefix
-                if fresh := view.prefix[len(prefix.ids) :]:
-                    prefix = predictor.extend(prefix, fresh)
-                views.append(replace(view, cache=prefix.cache))
+                views.append(text.before(request.view))
                 rows += predictor.predict(views[-1:])
                 request = loop.send(rows[-1])
             else:
                 request = loop.send(Fused(rows[-1], None))
     except StopIteration as end:
-        return Played(end.value, prefix, views, rows)
+        return Played(end.value, text, views, rows)
 
 
 @dataclass(frozen=True)

@@ -65,9 +65,8 @@ def test_sdar_with_its_cache() -> None:
     for n, (view, rows) in enumerate(zip(played.views, played.rows, strict=True)):
         logits = sdar.trace["greedy_static.full_logits"][n, view.open]
         assert torch.allclose(rows[0], logits, atol=1e-3)
-    last = tuple(played.result.ids[-4:].tolist())
     with torch.inference_mode():
-        cache = model.extend(played.prefix, last).cache
+        cache = played.text.grow(sdar.ids("greedy_static.final")).cache
     for layer in (0, 1):
         for name in ("keys", "values"):
             stored = sdar.trace[f"greedy_static.cache_{name}_{layer}"]
