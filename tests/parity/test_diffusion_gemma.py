@@ -9,8 +9,6 @@ from tests.parity.diffusion_gemma import DiffusionGemmaLM, Uniform, diffusion_ge
 from tests.parity.playing import play
 from tests.parity.streams import TorchStream
 
-pytest.importorskip("transformers.models.diffusion_gemma", reason="needs transformers 5.24")
-
 PROMPT = (131, 268, 112, 212, 35, 189, 239, 17, 54, 171, 88)
 
 
