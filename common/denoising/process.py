@@ -32,6 +32,13 @@ class Draft:
     probability: np.ndarray
     """(positions,) fp32 in [0, 1], how sure a guess is; 1 where an id is settled."""
 
+    @property
+    def best(self) -> np.ndarray:
+        """(positions,) int64, the settled id or best guess; `NOTHING` where there is neither."""
+        none = np.full((len(self.ids), 1), NOTHING)
+        best: np.ndarray = np.concatenate((self.ids, none), 1)[:, 0]
+        return best
+
 
 class State(Protocol):
     """A block at a step: what travels."""
