@@ -106,7 +106,7 @@ def test_a_block_starts_at_step_0_with_what_is_given(law: Law) -> None:
     for block, given in ((0, law.given), (3, ())):
         state = law.process.start(block, given, Philox(SEED))
         assert (state.block, state.step, state.positions) == (block, 0, law.process.block_length)
-        assert tuple(state.draft.ids[: len(given)]) == given
+        assert tuple(state.draft.best[: len(given)]) == given
         assert state.draft.settled.tolist() == [n < len(given) for n in range(state.positions)]
 
 
@@ -132,10 +132,10 @@ def test_a_step_changes_what_is_open_alone_and_settles_for_good(law: Law) -> Non
         ids, kept = step.advanced.ids, closed[before.settled[closed]]
         if not law.edits:
             kept = np.flatnonzero(before.settled)
-        assert np.array_equal(ids[kept], before.ids[kept])
+        assert np.array_equal(ids[kept], before.best[kept])
         if step.advanced.state is not None:
             after = step.advanced.state.draft
-            assert np.array_equal(after.ids, ids)
+            assert np.array_equal(after.best, ids)
             assert after.settled[kept].all()
             assert np.array_equal(after.settled[closed], before.settled[closed])
 
@@ -143,12 +143,17 @@ def test_a_step_changes_what_is_open_alone_and_settles_for_good(law: Law) -> Non
 def test_a_draft_is_of_ids_and_of_shares(law: Law) -> None:
     for step in walk(law):
         draft = step.state.draft
+        assert (
+            len(draft.ids) == len(draft.settled) == len(draft.probability) == step.state.positions
+        )
         assert (draft.ids.dtype, draft.settled.dtype) == (np.int64, np.bool_)
         assert draft.probability.dtype == np.float32
         assert ((draft.ids >= NOTHING) & (draft.ids < V)).all()
-        assert (draft.ids[draft.settled] >= 0).all()
+        assert (draft.best[draft.settled] >= 0).all()
         assert ((draft.probability >= 0) & (draft.probability <= 1)).all()
         assert (draft.probability[draft.settled] == 1).all()
+        assert 0 <= step.state.noise <= 1
+        assert np.isin(draft.ids, step.state.ids_shown).all()
 
 
 def test_a_step_says_an_id_that_may_appear_for_each_open_position(law: Law) -> None:

@@ -24,13 +24,29 @@ class Tokens:
     step: int
     ids: np.ndarray
     """(positions,) int64."""
-    draft: Draft
-    best: tuple[np.ndarray, ...] = ()
+    guess: np.ndarray
+    """(positions,) int64, the best guesses of the step before; `NOTHING` at step 0."""
+    probability: np.ndarray
+    """(positions,) fp32, how sure they are."""
+    history: tuple[np.ndarray, ...] = ()
     """Best guesses (positions,) of the last steps, as many as must agree."""
 
     @property
     def positions(self) -> int:
         return len(self.ids)
+
+    @property
+    def noise(self) -> float:
+        return 1 - float(self.probability.mean())
+
+    @property
+    def ids_shown(self) -> np.ndarray:
+        return np.concatenate((self.ids, self.draft.ids.ravel()))
+
+    @property
+    def draft(self) -> Draft:
+        guess = self.guess[:, None][:, : self.step]
+        return Draft(guess, np.zeros(len(self.ids), np.bool_), self.probability)
 
 
 @dataclass(frozen=True)
@@ -50,11 +66,11 @@ class Uniform:
     name = "uniform"
     grid = False
     replays = True
+    draw = None
 
     def start(self, block: int, given: tuple[int, ...], stream: Stream) -> Tokens:
-        size = self.block_length
-        none = Draft(np.full(size, NOTHING), np.zeros(size, np.bool_), np.zeros(size, np.float32))
-        return Tokens(block, 0, self._noise(block, 0, stream).numpy(), none)
+        ids = self._noise(block, 0, stream).numpy()
+        return Tokens(block, 0, ids, np.full_like(ids, NOTHING), np.zeros(len(ids), np.float32))
 
     def open(self, state: Tokens) -> np.ndarray:
         return np.arange(self.block_length)
@@ -84,14 +100,14 @@ class Uniform:
         accepted = torch.zeros_like(order, dtype=torch.bool)
         accepted[order] = before <= self.entropy_bound
         best = scores.argmax(-1).numpy()
-        stable = len(state.best) == self.stability
-        stable &= all(np.array_equal(one, best) for one in state.best)
+        stable = len(state.history) == self.stability
+        stable &= all(np.array_equal(one, best) for one in state.history)
         if (stable and entropy.mean() < self.confidence) or step == self.steps - 1:
             return Advanced(best, None)
-        draft = Draft(best, np.zeros(len(best), np.bool_), p.amax(-1).numpy())
         ids = torch.where(accepted, drawn, noise).numpy()
-        history = (*state.best, best)[-self.stability :] if self.stability else ()
-        return Advanced(best, Tokens(block, step + 1, ids, draft, history), scored.scores)
+        history = (*state.history, best)[-self.stability :] if self.stability else ()
+        after = Tokens(block, step + 1, ids, best, p.amax(-1).numpy(), history)
+        return Advanced(best, after, scored.scores)
 
     def _temperature(self, step: int) -> Tensor:
         return self.t_min + (self.t_max - self.t_min) * (

@@ -7,29 +7,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.denoising.process import NOTHING, Advanced, Draft, Scored
+from common.denoising.process import NOTHING, Advanced, Scored
 from common.denoising.streams import Purpose, Stream
+from common.processes.masked.state import MaskedState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Canvas:
-    """A block of settled ids and masks."""
+class Canvas(MaskedState):
+    """A block, and what LLaDA2.1 keeps in mind of it."""
 
-    block: int
-    step: int
-    draft: Draft
-    given: int
+    given: int = 0
     """Its first ids are the prompt's."""
     full: int = 0
     """Steps that began without a mask."""
 
     @property
-    def positions(self) -> int:
-        return len(self.draft.ids)
-
-    @property
     def masks(self) -> np.ndarray:
-        return np.flatnonzero(~self.draft.settled)
+        return np.flatnonzero(self.ids == NOTHING)
 
 
 @dataclass(frozen=True)
@@ -43,12 +37,12 @@ class Masked:
     name = "masked"
     grid = False
     replays = False
+    draw = None
 
     def start(self, block: int, given: tuple[int, ...], stream: Stream) -> Canvas:
-        ids = np.full(self.block_length, NOTHING)
-        ids[: len(given)] = given
-        settled = ids != NOTHING
-        return Canvas(block, 0, Draft(ids, settled, settled.astype(np.float32)), len(given))
+        none = np.full(self.block_length, NOTHING)
+        ids = np.array((*given, *none[len(given) :]))
+        return Canvas(block, 0, ids, none, np.zeros(len(ids), np.uint8), len(given))
 
     def open(self, state: Canvas) -> np.ndarray:
         return state.masks
@@ -77,8 +71,8 @@ class Masked:
         """How many positions a step settles."""
         raise NotImplementedError
 
-    def ended(self, after: Draft, step: int) -> bool:
-        return step == self.steps - 1 or bool(after.settled.all())
+    def ended(self, after: Canvas) -> bool:
+        return after.step == self.steps or not len(after.masks)
 
     def advance(self, state: Canvas, scored: Scored, stream: Stream) -> Advanced:
         opened, scores = self.open(state), scored.scores[0].cpu()
@@ -86,26 +80,26 @@ class Masked:
         best = self.confidence(scores, ids).argsort(descending=True, stable=True)
         chosen = np.zeros(len(opened), np.bool_)
         chosen[best[: self.count(state)].numpy()] = True
-        probability = Masked.confidence(self, scores, ids)
-        after = self.settle(state.draft, opened, ids.numpy(), probability.numpy(), chosen)
-        if self.ended(after, state.step):
-            return Advanced(np.where(after.settled, after.ids, self.mask), None)
-        return Advanced(after.ids, Canvas(state.block, state.step + 1, after, state.given))
+        p = Masked.confidence(self, scores, ids)
+        return self.settle(state, ids.numpy(), p.numpy(), chosen)
 
     def settle(
-        self,
-        draft: Draft,
-        opened: np.ndarray,
-        ids: np.ndarray,
-        probability: np.ndarray,
-        chosen: np.ndarray,
-    ) -> Draft:
-        """The draft with proposals at the open positions, the chosen ones settled."""
-        after = Draft(draft.ids.copy(), draft.settled.copy(), draft.probability.copy())
-        after.ids[opened] = ids
-        after.settled[opened] = chosen & (ids != self.mask)  # a chosen mask is still a mask
-        after.probability[opened] = np.where(after.settled[opened], 1, probability)
-        return after
+        self, state: Canvas, ids: np.ndarray, p: np.ndarray, chosen: np.ndarray, full: int = 0
+    ) -> Advanced:
+        """What comes of proposals for the open positions and their probabilities, of which the
+        chosen ones are settled."""
+        opened = self.open(state)
+        chosen = chosen & (ids != self.mask)  # a chosen mask is still a mask
+        settled, guess, probability = (
+            one.copy() for one in (state.ids, state.guess, state.probability)
+        )
+        settled[opened] = np.where(chosen, ids, NOTHING)
+        guess[opened] = np.where(chosen, NOTHING, ids)
+        probability[opened] = np.where(chosen, 0, p * 255).round()
+        after = Canvas(state.block, state.step + 1, settled, guess, probability, state.given, full)
+        if self.ended(after):
+            return Advanced(np.where(settled >= 0, settled, self.mask), None)
+        return Advanced(after.draft.best, after)
 
 
 def share(whole: int, parts: int, part: int) -> int:
@@ -186,25 +180,22 @@ class LLaDA2(Masked):
     def open(self, state: Canvas) -> np.ndarray:
         return np.arange(state.given, self.block_length)
 
+    def ended(self, after: Canvas) -> bool:
+        over = not len(after.masks) and after.full >= self.post_steps
+        return after.step == self.steps or over
+
     def advance(self, state: Canvas, scored: Scored, stream: Stream) -> Advanced:
-        opened, scores = self.open(state), scored.scores[0].cpu()
-        chosen_ids = scores.argmax(-1)
-        p = self.confidence(scores, chosen_ids).numpy()
-        ids, before = chosen_ids.numpy(), state.draft.ids[opened]
-        settled = state.draft.settled[opened]
+        scores = scored.scores[0].cpu()
+        best = scores.argmax(-1)
+        p, ids = self.confidence(scores, best).numpy(), best.numpy()
+        before = state.ids[self.open(state)]
+        settled = before != NOTHING
         filled = ~settled & (p > self.threshold)
         if not settled.all():
             filled[np.where(settled, -np.inf, p).argmax()] = True
         edited = settled & (p > self.editing) & (ids != before)
-        changed = filled | edited
-        after = self.settle(
-            state.draft, opened, np.where(settled & ~edited, before, ids), p, settled | changed
-        )
-        full = state.full + settled.all()
-        over = settled.all() and not edited.any()
-        over |= after.settled.all() and full >= self.post_steps
-        if over or state.step == self.steps - 1:
-            return Advanced(np.where(after.settled, after.ids, self.mask), None)
-        return Advanced(
-            after.ids, Canvas(state.block, state.step + 1, after, state.given, int(full))
-        )
+        kept = settled & ~edited
+        full = state.full + int(settled.all())
+        if settled.all() and not edited.any():
+            full = self.post_steps
+        return self.settle(state, np.where(kept, before, ids), p, settled | filled, full)

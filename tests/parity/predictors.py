@@ -16,7 +16,7 @@ from common.models.predictor import Predictor, Prefix
 def canvas(view: View, mask: int) -> tuple[int, ...]:
     """The block's ids as a masked model reads any draft: what is not settled is hidden."""
     draft = view.state.draft
-    return tuple(np.where(draft.settled, draft.ids, mask).tolist())
+    return tuple(np.where(draft.settled, draft.best, mask).tolist())
 
 
 @dataclass

@@ -30,11 +30,25 @@ class Dense:
     t: float
     simplex: Tensor
     """(positions, V) fp32."""
-    draft: Draft
+    ids: np.ndarray
+    """(positions,) int64, what it was projected to; `NOTHING` at step 0."""
 
     @property
     def positions(self) -> int:
         return len(self.simplex)
+
+    @property
+    def noise(self) -> float:
+        return self.t
+
+    @property
+    def ids_shown(self) -> np.ndarray:
+        return self.draft.ids.ravel()
+
+    @property
+    def draft(self) -> Draft:
+        ids = self.ids[:, None][:, : self.step]
+        return Draft(ids, np.zeros(len(ids), np.bool_), np.ones(len(ids), np.float32))
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,7 @@ class Tess2:
     name = "simplex"
     grid = False
     replays = True
+    draw = None
 
     def start(self, block: int, given: tuple[int, ...], stream: Stream) -> Dense:
         nothing = np.full(self.block_length, NOTHING)
@@ -86,9 +101,7 @@ class Tess2:
         return self.steps - 1 - step
 
     def _state(self, block: int, step: int, simplex: Tensor, ids: np.ndarray) -> Dense:
-        size = self.block_length
-        draft = Draft(ids, np.zeros(size, np.bool_), np.ones(size, np.float32))
-        return Dense(block, step, self._left(step) / self.steps, simplex, draft)
+        return Dense(block, step, self._left(step) / self.steps, simplex, ids)
 
 
 @dataclass
