@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from common.denoising.plan import Plan
-from common.denoising.streams import Philox
+from common.denoising.streams import Philox, Purpose
 from tests.parity import families
 from tests.parity.masked import SDAR, Dream, LLaDA, LLaDA2
 from tests.parity.playing import Played, fixture, play
@@ -32,9 +32,13 @@ def test_llada_with_guidance() -> None:
 def test_llada_with_noise() -> None:
     llada, model = fixture("llada"), families.llada()
     process = LLaDA(model.mask, block_length=16, steps=8, sub_length=8, temperature=0.7)
-    stream = TorchStream(llada.runs["gumbel"]["torch_seed"], torch.float64, before=7)
+    seed = llada.runs["gumbel"]["torch_seed"]
+    stream = TorchStream(seed, torch.float64, before=7)
     played = play(Plan(process, llada.ids("prompt"), 16), stream, model)
     assert np.array_equal(whole(played, model.mask), llada.states("gumbel"))
+    assert np.array_equal(played.result.ids, llada.trace["gumbel.final"][0, 7:])
+    drawn = TorchStream(seed, torch.float64, before=7).uniform(Purpose.GUMBEL, (0, 0), (16, 300))
+    assert torch.equal(drawn[-2:], llada.trace["gumbel.noise_step0"][0])
 
 
 def test_dream_by_entropy() -> None:
