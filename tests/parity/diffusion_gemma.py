@@ -91,7 +91,7 @@ class Uniform:
         block, step = state.block, state.step
         scores = scored.scores[0].cpu() / self._temperature(step)
         p = scores.softmax(-1)
-        exponentials = stream.exponential(Purpose.GUMBEL, (block, step), tuple(p.shape))
+        exponentials = stream.exponential(Purpose.GUMBEL, (block, step), (len(p), p.shape[1]))
         drawn = (p / exponentials).argmax(-1)
         noise = self._noise(block, step + 1, stream)
         entropy = torch.distributions.Categorical(logits=scores).entropy()

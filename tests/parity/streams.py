@@ -13,17 +13,25 @@ Shape = tuple[int, int]
 
 
 class Recorded:
-    """The normals (positions, draws) of a trace, in the order in which they were drawn."""
+    """The draws (positions, draws) of a trace, of any kind, in the order in which they were made."""
 
-    def __init__(self, normals: Sequence[Tensor]):
-        self._normals = iter(normals)
+    def __init__(self, draws: Sequence[Tensor]):
+        self._draws = iter(draws)
 
-    def normal(self, purpose: Purpose, at: At, shape: Shape) -> Tensor:
-        drawn = next(self._normals, None)
+    def uniform(self, purpose: Purpose, at: At, shape: Shape) -> Tensor:
+        return self._next(shape).double()
+
+    normal = exponential = uniform
+
+    def integers(self, purpose: Purpose, at: At, shape: Shape, *, high: int) -> Tensor:
+        return self._next(shape)
+
+    def _next(self, shape: Shape) -> Tensor:
+        drawn = next(self._draws, None)
         if drawn is None or drawn.shape != shape:
             found = "none" if drawn is None else tuple(drawn.shape)
             raise ValueError(f"expected a draw of shape {shape} next in the record, found {found}")
-        return drawn.double()
+        return drawn
 
 
 @dataclass
