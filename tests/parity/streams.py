@@ -13,7 +13,7 @@ Shape = tuple[int, int]
 
 
 class Recorded:
-    """The draws (positions, draws) of a trace, of any kind, in the order in which they were made."""
+    """The draws (positions, draws) of a trace, of any kind, in the order in which they came."""
 
     def __init__(self, draws: Sequence[Tensor]):
         self._draws = iter(draws)
