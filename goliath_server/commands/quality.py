@@ -184,9 +184,8 @@ def quality(
         for name, found in questions.items()
     ]
     folders = {"goliath": registry.find(goliath).folder, "david": registry.find(david).folder}
-    answers = (
-        resumed(resume, _run(folders, settings, mine, seed, contrast)) if resume else Answers()
-    )
+    stated = _stated(settings, mine)
+    answers = resumed(resume, _run(folders, stated, seed, contrast)) if resume else Answers()
     try:
         note("loading the judge")
         bench = Bench(
