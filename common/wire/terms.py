@@ -160,7 +160,9 @@ def settings_from_proto(message: pb.Settings, process: ProcessFacts) -> SessionS
     member = message.WhichOneof("process")
     expected = "masked" if isinstance(process, MaskedProcess) else "simplex"
     if member != expected:
-        raise refuse("settings", f"those of {expected} diffusion", f"those of {member}")
+        raise refuse(
+            "settings", f"those of {expected} diffusion", f"those of {member}" if member else "none"
+        )
     own = (
         from_fields(MaskedSettings, message.masked, "settings.masked")
         if member == "masked"

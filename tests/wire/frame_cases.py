@@ -2,23 +2,30 @@
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from common.collaboration.contribution import Codec, Contribution
-from common.collaboration.settings import LateRule, SessionSettings
+from common.collaboration.contribution import Ask, Codec, Contribution
+from common.collaboration.opening import process_for
+from common.collaboration.settings import ContributorSettings, LateRule, Mode, SessionSettings
 from common.collaboration.timing import Every
 from common.denoising.plan import FinishReason
 from common.pb import collaboration_pb2 as pb
+from common.processes.masked.settings import MaskedProcess, MaskedSettings, Order
+from common.processes.masked.state import MaskedState
 from common.processes.simplex.settings import (
     NoiseKind,
     Projection,
     SelfConditioning,
     SimplexProcess,
+    SimplexSettings,
 )
 from common.processes.simplex.state import FusedSignal
+from common.text.summary import VocabularySummary
+from common.text.templates import Message, Speaker
 from common.wire import checks as wire_checks
 from common.wire.conversions import (
     client_frame_from_proto,
@@ -28,7 +35,7 @@ from common.wire.conversions import (
     split_contribution,
 )
 from common.wire.frames import (
-    Ask,
+    Agreed,
     Completed,
     ContributionChunk,
     Limits,
@@ -41,28 +48,45 @@ from common.wire.frames import (
 
 POSITIONS, VOCABULARY, STEPS = 5, 300, 6
 
+SIMPLEX = SimplexSettings(
+    temperature=0.5,
+    min_p=0.1,
+    top_p=1.0,
+    no_repeat=0,
+    self_conditioning=SelfConditioning.OWN,
+)
 SETTINGS = SessionSettings(
     block_length=POSITIONS,
     steps=STEPS,
     max_tokens=3 * POSITIONS,
-    temperature=0.5,
-    min_p=0.1,
     seed=2**64 - 1,
-    weight=0.25,
     late_rule=LateRule.SOLO,
-    codec=Codec.TOPK,
-    self_conditioning=SelfConditioning.OWN,
-    budget_ms=2000,
+    process=SIMPLEX,
 )
+DAVID = ContributorSettings(weight=0.25, codec=Codec.TOPK, budget_ms=2000)
 PROCESS = SimplexProcess(5.0, "cosine", NoiseKind.EXTREMES, 128, 32)
 LIMITS = Limits(max_ask_ids_per_position=4, max_ask_ids=12, max_entries=64)
+MESSAGES = (
+    Message(Speaker.SYSTEM, "Be brief."),
+    Message(Speaker.USER, "How long do I boil an egg?\n"),
+)
+SUMMARY = VocabularySummary(
+    size=1500,
+    runs=bytes(range(16)),
+    form=bytes(range(8)),
+    added=((1500, "<|mask|>"), (1501, " ")),
+    end_ids=(3, 1500),
+)
 OPENED = Opened(
     session_id="session",
     settings=SETTINGS,
+    contributors=(Agreed("a", ContributorSettings(), "Ada"), Agreed("david-1", DAVID, "Davíd")),
     process=PROCESS,
+    messages=MESSAGES,
     prompt_ids=np.arange(7),
     suffix_ids=np.arange(0),
     times=(1.0, 0.8, 0.6, 0.4, 0.2, 0.1),
+    end_ids=(5, 299),
     limits=LIMITS,
     model_name="goliath-mini",
     vocabulary_size=VOCABULARY,
@@ -71,10 +95,11 @@ OPENED = Opened(
 OPEN = Open(
     role=Role.OWNER,
     contributor_id="david-1",
-    prompt="How long do I boil an egg?\n",
+    messages=MESSAGES,
     settings=SETTINGS,
+    contributor=DAVID,
     process=PROCESS,
-    vocabulary_fingerprint=bytes(range(32)),
+    vocabulary=SUMMARY,
     suffix="and serve.",
     display_name="Davíd",
     required_features=("ask",),
@@ -83,8 +108,52 @@ OPEN = Open(
 
 
 def agreed(**changes: Any) -> Opened:
-    """OPENED with other settings."""
-    return replace(OPENED, settings=replace(SETTINGS, **changes))
+    """OPENED with other settings, the session's or the process's."""
+    own = {name: changes.pop(name) for name in SIMPLEX.__slots__ if name in changes}
+    settings = replace(SETTINGS, process=replace(SIMPLEX, **own), **changes)
+    return replace(OPENED, settings=settings)
+
+
+def agreed_process(opened: Opened) -> Any:
+    """The process that both sides build."""
+    if isinstance(opened.process, MaskedProcess):
+        return SimpleNamespace(name="masked")
+    return process_for(opened.settings, opened.times, opened.end_ids)
+
+
+def simplex_step(
+    block: int,
+    step: int,
+    estimate: np.ndarray,
+    *,
+    opened: Opened = OPENED,
+    signal: FusedSignal | None = None,
+    **others: Any,
+) -> Step:
+    """A step with the state that the agreed process makes of an estimate."""
+    state = agreed_process(opened).state(block, step, estimate, signal)
+    return Step(block, step, state, **others)
+
+
+MASKED = replace(
+    OPENED,
+    settings=replace(SETTINGS, process=MaskedSettings()),
+    process=MaskedProcess(grid=True),
+    times=(),
+    features=("draft",),
+)
+
+
+def masked_step() -> Step:
+    """Two positions of five are settled, and one of the others has no guess yet."""
+    state = MaskedState(
+        block=0,
+        step=2,
+        ids=np.array([7, -1, -1, 299, -1]),
+        guess=np.array([-1, 0, -1, -1, 298]),
+        probability=np.array([0, 255, 0, 0, 3], np.uint8),
+    )
+    return Step(0, 2, state, decided=np.array([4, 1, 2, 3, 4], np.uint8))
 
 
 MULTI_HOT = agreed(projection=Projection.MULTI_HOT)
@@ -102,20 +171,35 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def up(frame: Any, opened: Opened | None = OPENED, limits: Limits = LIMITS) -> Any:
+def up(
+    frame: Any,
+    opened: Opened | None = OPENED,
+    limits: Limits = LIMITS,
+    contributor: ContributorSettings | None = DAVID,
+) -> Any:
     """A client's frame after the journey."""
     size = None if opened is None else opened.vocabulary_size
     data = client_frame_to_proto(frame, vocabulary_size=size).SerializeToString()
-    return client_frame_from_proto(
-        pb.CollaborateRequest.FromString(data), limits=limits, opened=opened
-    )
+    message = pb.CollaborateRequest.FromString(data)
+    return read_up(message, opened, limits=limits, contributor=contributor)
+
+
+def read_up(message: pb.CollaborateRequest, opened: Opened | None = OPENED, **others: Any) -> Any:
+    """A client's message as the server reads it."""
+    terms: dict[str, Any] = {"limits": LIMITS, "contributor": DAVID} | others
+    return client_frame_from_proto(message, opened=opened, **terms)
 
 
 def down(frame: Any, opened: Opened | None = OPENED) -> Any:
     """A server's frame after the journey."""
-    size = None if opened is None else opened.vocabulary_size
-    data = server_frame_to_proto(frame, vocabulary_size=size).SerializeToString()
-    return server_frame_from_proto(pb.CollaborateResponse.FromString(data), opened=opened)
+    data = server_frame_to_proto(frame, opened=opened).SerializeToString()
+    return read_down(pb.CollaborateResponse.FromString(data), opened)
+
+
+def read_down(message: pb.CollaborateResponse, opened: Opened | None = OPENED) -> Any:
+    """A server's message as the client reads it."""
+    process = None if opened is None else agreed_process(opened)
+    return server_frame_from_proto(message, opened=opened, process=process)
 
 
 # --- strategies -----------------------------------------------------------------------------------
@@ -136,24 +220,41 @@ def some_settings(draw: st.DrawFn) -> SessionSettings:
         block_length=draw(st.integers(1, 256)),
         steps=draw(st.integers(1, 1024)),
         max_tokens=draw(st.integers(1, 4096)),
-        temperature=draw(st.floats(0, 100)),
-        min_p=draw(st.floats(0, 1, exclude_min=True)),
         seed=draw(st.integers(0, 2**64 - 1)),
-        weight=draw(st.floats(0, 1)),
         late_rule=draw(st.sampled_from(LateRule)),
-        codec=draw(st.sampled_from(Codec)),
-        self_conditioning=draw(st.sampled_from(SelfConditioning)),
-        budget_ms=draw(st.integers(1, 600_000)),
-        projection=draw(st.sampled_from(Projection)),
-        halt_patience=patience,
-        halt_margin=draw(st.floats(0, 1000 if patience else 0)),
-        ramp=draw(st.floats(0, 16)),
-        top_p=draw(st.floats(0, 1, exclude_min=True)),
-        no_repeat=draw(st.sampled_from([0, *range(2, 17)])),
         certify=certify,
         lag=draw(st.integers(0, 16)) if every is None and not certify else 0,
         every=every,
+        process=SimplexSettings(
+            temperature=draw(st.floats(0, 100)),
+            min_p=draw(st.floats(0, 1, exclude_min=True)),
+            top_p=draw(st.floats(0, 1, exclude_min=True)),
+            no_repeat=draw(st.sampled_from([0, *range(2, 17)])),
+            projection=draw(st.sampled_from(Projection)),
+            self_conditioning=draw(st.sampled_from(SelfConditioning)),
+            ramp=draw(st.floats(0, 16)),
+            halt_patience=patience,
+            halt_margin=draw(st.floats(0, 1000 if patience else 0)),
+        ),
     )
+
+
+contributors = st.builds(
+    ContributorSettings,
+    weight=st.floats(0, 1),
+    mode=st.sampled_from(Mode),
+    codec=st.sampled_from(Codec),
+    budget_ms=st.integers(1, 600_000),
+)
+masked_settings = st.builds(
+    MaskedSettings,
+    order=st.sampled_from(Order),
+    temperature=st.floats(0, 100),
+    threshold=st.floats(0, 1),
+)
+conversations = st.lists(
+    st.builds(Message, st.sampled_from(Speaker), st.text(max_size=50)), max_size=4
+).map(tuple)
 
 
 @st.composite
@@ -173,13 +274,18 @@ def openeds(draw: st.DrawFn) -> Opened:
     )
     size = draw(st.sampled_from([2, 255, 256, 65535, 65536, 2**20]))
     ids = st.lists(st.integers(0, size - 1), max_size=9).map(lambda i: np.array(i, np.int64))
+    david = st.builds(Agreed, _name, contributors, _name)
+    davids = draw(st.lists(david, max_size=3, unique_by=lambda one: one.contributor_id))
     return Opened(
         session_id=draw(_name),
         settings=replace(draw(some_settings()), steps=steps, block_length=64),
+        contributors=tuple(sorted(davids, key=lambda one: one.contributor_id)),
         process=draw(processes()),
+        messages=draw(conversations),
         prompt_ids=draw(ids),
         suffix_ids=draw(ids),
         times=(1.0, *sorted(falls, reverse=True)),
+        end_ids=tuple(draw(st.sets(st.integers(0, size - 1), min_size=1, max_size=64))),
         limits=Limits(max_weight=draw(st.floats(0, 1)), max_entries=draw(st.integers(1, 65535))),
         model_name=draw(_name),
         vocabulary_size=size,
@@ -218,7 +324,7 @@ def fused_step() -> Step:
     chances = np.tile(np.array([0.5, 0.25, 0.125, 0.1], np.float16), (POSITIONS, 1))
     decided = np.ones(POSITIONS, np.uint8)
     estimate = np.zeros((POSITIONS, 1), np.int64)
-    return Step(0, 1, estimate, decided=decided, fused=FusedSignal(ids, chances))
+    return simplex_step(0, 1, estimate, decided=decided, signal=FusedSignal(ids, chances))
 
 
 ASK = Ask(
@@ -247,7 +353,7 @@ def set_field(path: str, value: Any) -> Callable[[Any], None]:
     def change(message: Any) -> None:
         *way, last = path.split(".")
         for name in way:
-            message = getattr(message, name)
+            message = message[int(name)] if name.isdigit() else getattr(message, name)
         if isinstance(value, list):
             del getattr(message, last)[:]
             getattr(message, last).extend(value)
@@ -265,7 +371,7 @@ def topk_message() -> pb.CollaborateRequest:
         codec=Codec.TOPK,
         index=0,
         count=2,
-        first_position=0,
+        first_row=0,
         counts=np.array([3, 3], np.int32),
         ids=np.array([1, 2, 3, 1, 2, 299], np.int32),
         values=np.array([0, -1, -2, -3, 0, -1], np.float16),

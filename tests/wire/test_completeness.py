@@ -7,45 +7,54 @@ from typing import Any
 
 import pytest
 
-from common.collaboration.contribution import Codec
-from common.collaboration.settings import LateRule, SessionSettings
-from common.denoising.plan import FinishReason
+from common.collaboration.settings import ContributorSettings, SessionSettings
+from common.collaboration.timing import Every
+from common.denoising.settings import settings_of
 from common.pb import collaboration_pb2 as pb
-from common.processes.simplex.settings import NoiseKind, Projection, SelfConditioning
-from common.wire import contribution as wire_contribution
-from common.wire import conversions as wire
-from common.wire import frames
-from common.wire import session as wire_session
-from common.wire import terms as wire_terms
-from common.wire.frames import (
-    Role,
-)
+from common.processes.masked.settings import MaskedProcess, MaskedSettings
+from common.processes.simplex.settings import SimplexProcess, SimplexSettings
+from common.text.summary import VocabularySummary
+from common.wire.frames import Limits
+from common.wire.terms import ENUMS
+
+
+@pytest.mark.parametrize("descriptor", pb.DESCRIPTOR.enum_types_by_name.values())
+def test_enums_are_complete(descriptor: Any) -> None:
+    numbers = {value.name: value.number for value in descriptor.values}
+    prefix = next(name for name, number in numbers.items() if number == 0)
+    prefix = prefix.removesuffix("UNSPECIFIED")
+    named = {name.removeprefix(prefix): number for name, number in numbers.items() if number}
+    tables = [{one.name: number for one, number in table.items()} for table in ENUMS.values()]
+    assert named in tables
+    assert len(ENUMS) == len(pb.DESCRIPTOR.enum_types_by_name)
 
 
 @pytest.mark.parametrize(
-    ("kind", "table", "descriptor"),
+    ("kind", "message"),
     [
-        (Role, wire_session._ROLES, pb.Role),
-        (LateRule, wire_terms._LATE_RULES, pb.LateRule),
-        (Codec, wire_contribution.CODECS, pb.Codec),
-        (NoiseKind, wire_terms._NOISE_FORMS, pb.NoiseForm),
-        (SelfConditioning, wire_terms._SELF_CONDITIONINGS, pb.SelfConditioning),
-        (Projection, wire_terms._PROJECTIONS, pb.Projection),
-        (FinishReason, wire._FINISH_REASONS, pb.FinishReason),
+        (Limits, pb.Limits),
+        (ContributorSettings, pb.ContributorSettings),
+        (Every, pb.Every),
+        (SimplexSettings, pb.SimplexSettings),
+        (MaskedSettings, pb.MaskedSettings),
+        (SimplexProcess, pb.SimplexProcess),
+        (MaskedProcess, pb.MaskedProcess),
     ],
 )
-def test_enums_are_complete(kind: Any, table: Any, descriptor: Any) -> None:
-    numbers = {value.name: value.number for value in descriptor.DESCRIPTOR.values}
-    prefix = next(name for name, number in numbers.items() if number == 0)
-    prefix = prefix.removesuffix("UNSPECIFIED")
-    assert table == {
-        kind[name.removeprefix(prefix)]: number for name, number in numbers.items() if number
-    }
+def test_settings_name_the_same_fields_everywhere(kind: Any, message: Any) -> None:
+    assert {f.name for f in fields(kind)} == set(message.DESCRIPTOR.fields_by_name)
 
 
-def test_limits_name_the_same_fields_everywhere() -> None:
-    assert {f.name for f in fields(frames.Limits)} == set(pb.Limits.DESCRIPTOR.fields_by_name)
-    assert {f.name for f in fields(SessionSettings)} == set(pb.Settings.DESCRIPTOR.fields_by_name)
+def test_a_sessions_settings_hold_those_of_one_process() -> None:
+    descriptor = pb.Settings.DESCRIPTOR
+    own = {f.name for f in descriptor.oneofs_by_name["process"].fields}
+    assert own == {"simplex", "masked"}
+    assert {f.name for f, _ in settings_of(SessionSettings)} | own == set(descriptor.fields_by_name)
+
+
+def test_samples_of_a_vocabulary_stay_at_home() -> None:
+    named = {f.name for f in fields(VocabularySummary) if f.compare}
+    assert named == set(pb.VocabularySummary.DESCRIPTOR.fields_by_name)
 
 
 def test_importing_it_is_light() -> None:

@@ -18,7 +18,6 @@ from common.errors import (
 from common.pb import collaboration_pb2 as pb
 from common.processes.simplex.settings import Projection, SelfConditioning
 from common.wire.conversions import (
-    client_frame_from_proto,
     client_frame_to_proto,
     server_frame_from_proto,
     server_frame_to_proto,
@@ -31,16 +30,22 @@ from common.wire.frames import (
 from tests.wire.frame_cases import (
     ASK,
     COMPLETED,
-    LIMITS,
+    DAVID,
+    MASKED,
     OPEN,
     OPENED,
     POSITIONS,
     VOCABULARY,
     agreed,
+    agreed_process,
     contribution_of,
     fused_step,
     list_parts,
+    masked_step,
+    read_down,
+    read_up,
     shorts,
+    simplex_step,
     topk_message,
 )
 
@@ -48,12 +53,13 @@ from tests.wire.frame_cases import (
 def client_messages() -> list[tuple[bytes, Opened | None]]:
     part = list_parts(contribution_of(Codec.DENSE), 10**6)[0]
     dense = client_frame_to_proto(part, vocabulary_size=VOCABULARY)
-    checkpoint = Checkpoint(OPENED, 0, np.arange(0), (np.empty((POSITIONS, 0), np.int64),))
+    first = simplex_step(0, 0, np.empty((POSITIONS, 0), np.int64))
+    checkpoint = Checkpoint(OPENED, 0, np.arange(0), (first,))
     resumed = client_frame_to_proto(replace(OPEN, checkpoint=checkpoint))
     return [
         (resumed.SerializeToString(), None),
         (topk_message().SerializeToString(), OPENED),
-        (dense.SerializeToString(), agreed(codec=Codec.DENSE)),
+        (dense.SerializeToString(), OPENED),
     ]
 
 
@@ -61,11 +67,12 @@ CLIENT_MESSAGES = client_messages()
 SERVER_MESSAGES: list[tuple[bytes, Opened | None]] = [
     (server_frame_to_proto(OPENED).SerializeToString(), None),
     (
-        server_frame_to_proto(fused_step(), vocabulary_size=VOCABULARY).SerializeToString(),
+        server_frame_to_proto(fused_step(), opened=OPENED).SerializeToString(),
         agreed(self_conditioning=SelfConditioning.FUSED),
     ),
-    (server_frame_to_proto(ASK, vocabulary_size=VOCABULARY).SerializeToString(), OPENED),
-    (server_frame_to_proto(COMPLETED, vocabulary_size=VOCABULARY).SerializeToString(), OPENED),
+    (server_frame_to_proto(masked_step(), opened=MASKED).SerializeToString(), MASKED),
+    (server_frame_to_proto(ASK, opened=OPENED).SerializeToString(), OPENED),
+    (server_frame_to_proto(COMPLETED, opened=OPENED).SerializeToString(), OPENED),
 ]
 
 
@@ -83,7 +90,8 @@ def damaged(data: st.DataObject, whole: bytes) -> bytes:
 def test_damaged_client_frames_are_read_or_refused(data: st.DataObject, case: Any) -> None:
     try:
         message = pb.CollaborateRequest.FromString(damaged(data, case[0]))
-        client_frame_from_proto(message, limits=LIMITS, opened=case[1])
+        codec = st.sampled_from([DAVID, replace(DAVID, codec=Codec.DENSE)])
+        read_up(message, case[1], contributor=data.draw(codec))
     except (DecodeError, CollaborationError):
         pass
 
@@ -92,8 +100,7 @@ def test_damaged_client_frames_are_read_or_refused(data: st.DataObject, case: An
 @given(st.data(), st.sampled_from(SERVER_MESSAGES))
 def test_damaged_server_frames_are_read_or_refused(data: st.DataObject, case: Any) -> None:
     try:
-        message = pb.CollaborateResponse.FromString(damaged(data, case[0]))
-        server_frame_from_proto(message, opened=case[1])
+        read_down(pb.CollaborateResponse.FromString(damaged(data, case[0])), case[1])
     except (DecodeError, CollaborationError):
         pass
 
@@ -105,19 +112,23 @@ def test_huge_counts_are_refused_before_allocation() -> None:
     topk.counts = shorts(*[65535] * 4096)
     dense = pb.Contribution(codec=pb.CODEC_DENSE, chunk_count=1, rows=4096)
     step = pb.Step(step=1, simplex=pb.SimplexState(h=16))
-    messages = [
-        (pb.CollaborateRequest(contribution=topk), opened),
-        (
-            pb.CollaborateRequest(contribution=dense),
-            replace(opened, settings=replace(opened.settings, codec=Codec.DENSE)),
-        ),
-    ]
+    masked = pb.Step(step=1, masked=pb.MaskedState())
+    masks = replace(MASKED, settings=replace(MASKED.settings, block_length=4096))
+    terms = (opened, replace(masks, vocabulary_size=2**20))
+    processes = [agreed_process(one) for one in terms]
     tracemalloc.start()
-    for message, terms in messages:
+    for message, codec in ((topk, Codec.TOPK), (dense, Codec.DENSE)):
         with pytest.raises(InvalidFrameError, match="bytes"):
-            client_frame_from_proto(message, limits=LIMITS, opened=terms)
-    with pytest.raises(InvalidFrameError, match="bytes"):
-        server_frame_from_proto(pb.CollaborateResponse(step=step), opened=opened)
+            read_up(
+                pb.CollaborateRequest(contribution=message),
+                opened,
+                contributor=replace(DAVID, codec=codec),
+            )
+    for one, agreed_on, process in zip((step, masked), terms, processes, strict=True):
+        with pytest.raises(InvalidFrameError, match="bytes"):
+            server_frame_from_proto(
+                pb.CollaborateResponse(step=one), opened=agreed_on, process=process
+            )
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2**20

@@ -15,12 +15,13 @@ from common.errors import (
     ProtocolMismatchError,
 )
 from common.pb import collaboration_pb2 as pb
+from common.processes.masked.settings import MaskedProcess, MaskedSettings
+from common.processes.masked.state import MaskedState
 from common.processes.simplex.settings import SelfConditioning, SimplexProcess
 from common.processes.simplex.state import FusedSignal
 from common.wire.conversions import (
     ContributionAssembler,
     client_frame_to_proto,
-    server_frame_from_proto,
     server_frame_to_proto,
     server_info_from_proto,
     server_info_to_proto,
@@ -41,34 +42,54 @@ from common.wire.frames import (
 from tests.wire.frame_cases import (
     ASK,
     COMPLETED,
+    DAVID,
     LIMITS,
+    MASKED,
     MULTI_HOT,
     OPEN,
     OPENED,
     POSITIONS,
     PROCESS,
     SETTINGS,
+    SUMMARY,
     VOCABULARY,
     _names,
     agreed,
     contribution_of,
+    contributors,
+    conversations,
     down,
     fused_step,
     list_parts,
+    masked_settings,
+    masked_step,
     nines,
     openeds,
     processes,
+    read_down,
     same,
+    simplex_step,
     some_settings,
     up,
 )
 
 
-@given(some_settings(), processes(), st.text(max_size=50), _names)
-def test_open(wishes: SessionSettings, process: SimplexProcess, prompt: str, used: Any) -> None:
-    frame = replace(OPEN, settings=wishes, process=process, prompt=prompt, required_features=used)
-    frame = replace(frame, role=Role.CONTRIBUTOR, session_id="old")
+@given(some_settings(), contributors, processes(), conversations, _names)
+def test_open(
+    asked: SessionSettings, mine: Any, process: SimplexProcess, messages: Any, used: Any
+) -> None:
+    frame = replace(OPEN, settings=asked, contributor=mine, process=process, messages=messages)
+    frame = replace(frame, role=Role.CONTRIBUTOR, session_id="old", required_features=used)
     assert same(up(frame, None), frame)
+
+
+@given(masked_settings, st.booleans())
+def test_masked_terms(own: MaskedSettings, grid: bool) -> None:
+    settings, process = replace(SETTINGS, process=own), MaskedProcess(grid)
+    frame = replace(OPEN, settings=settings, process=process)
+    assert same(up(frame, None), frame)
+    opened = replace(MASKED, settings=settings, process=process)
+    assert same(down(opened, None), opened)
 
 
 @given(openeds())
@@ -78,13 +99,24 @@ def test_opened(frame: Opened) -> None:
 
 @given(openeds(), st.integers(0, 3))
 def test_checkpoint(opened: Opened, done: int) -> None:
-    opened = replace(opened, settings=replace(opened.settings, max_tokens=192))
+    own = replace(opened.settings.process, self_conditioning=SelfConditioning.OWN)
+    opened = replace(opened, settings=replace(opened.settings, max_tokens=192, process=own))
     done = min(done, opened.settings.steps)
+    before = {"decided": np.ones(64, np.uint8), "opened": opened}
     frame = Checkpoint(
         opened=opened,
         block=2,
         finished_ids=np.ones(128, np.int64),
-        estimates=tuple(np.zeros((64, int(step > 0)), np.int64) for step in range(done)),
+        steps=tuple(
+            simplex_step(
+                2,
+                step,
+                np.zeros((64, int(step > 0)), np.int64),
+                finished_ids=np.ones(0 if step else 64, np.int64),
+                **before,
+            )
+            for step in range(done)
+        ),
         participations=(Participation("david", np.array([1, 2, 3], np.uint8)),)
         if opened.settings.steps > 1
         else (),
@@ -99,13 +131,13 @@ def test_checkpoint(opened: Opened, done: int) -> None:
 @given(st.integers(0, 2**32), st.sampled_from(Codec), st.sampled_from([900, 1500, 10**6]))
 def test_contribution_in_parts(seed: int, codec: Codec, room: int) -> None:
     contribution = contribution_of(codec, seed)
-    opened, assembler = agreed(codec=codec), ContributionAssembler(POSITIONS)
+    agreed_on, assembler = replace(DAVID, codec=codec), ContributionAssembler(POSITIONS)
     joined = None
     for part in list_parts(contribution, room):
         assert joined is None
         message = client_frame_to_proto(part, vocabulary_size=VOCABULARY)
         assert message.ByteSize() <= room
-        joined = assembler.add(up(part, opened))
+        joined = assembler.add(up(part, contributor=agreed_on))
     assert same(joined, contribution)
 
 
@@ -115,7 +147,7 @@ def test_step(h: int) -> None:
     if h > 1:
         estimate[2, 1:] = -1
     decided = np.array([1, 2, 3, 4, 1], np.uint8)
-    frame = Step(block=1, step=3, estimate=estimate, decided=decided)
+    frame = simplex_step(1, 3, estimate, opened=MULTI_HOT, decided=decided)
     assert same(down(frame, MULTI_HOT), frame)
     if h > 1:
         with pytest.raises(InvalidFrameError, match=r"state\.h: expected 1 to 1"):
@@ -124,11 +156,38 @@ def test_step(h: int) -> None:
 
 def test_first_steps() -> None:
     nothing = np.empty((POSITIONS, 0), np.int64)
-    first = Step(block=0, step=0, estimate=nothing)
+    first = simplex_step(0, 0, nothing)
     assert same(down(first), first)
     decided = np.ones(POSITIONS, np.uint8)
-    later = Step(1, 0, nothing, finished_ids=np.arange(POSITIONS), decided=decided)
+    later = simplex_step(1, 0, nothing, finished_ids=np.arange(POSITIONS), decided=decided)
     assert same(down(later), later)
+
+
+def test_a_ramp_gives_each_position_its_time() -> None:
+    ramped = agreed(ramp=2.0)
+    estimate, decided = np.zeros((POSITIONS, 1), np.int64), np.ones(POSITIONS, np.uint8)
+    frame = simplex_step(0, 3, estimate, opened=ramped, decided=decided)
+    came = down(frame, ramped)
+    assert same(came, frame)
+    assert len(set(came.state.times)) > 1
+    assert came.state.seed == SETTINGS.seed
+
+
+def test_masked_steps() -> None:
+    assert same(down(masked_step(), MASKED), masked_step())
+    first = MaskedState(0, 0, np.full(POSITIONS, -1), *no_guesses())
+    assert same(down(Step(0, 0, first), MASKED), Step(0, 0, first))
+    state = replace(masked_step().state, guess=no_guesses()[0], probability=no_guesses()[1])
+    quiet = replace(MASKED, features=())
+    assert same(down(masked_step(), quiet).state, state)
+    assert quiet.blocks == MASKED.blocks == 4  # the prompt's last two ids begin the first block
+    assert replace(quiet, process=MaskedProcess(grid=False)).blocks == 3
+    last = replace(masked_step(), block=3, state=replace(masked_step().state, block=3))
+    assert same(down(last, MASKED), last)
+
+
+def no_guesses() -> tuple[np.ndarray, np.ndarray]:
+    return np.full(POSITIONS, -1), np.zeros(POSITIONS, np.uint8)
 
 
 def test_fused_step() -> None:
@@ -137,9 +196,8 @@ def test_fused_step() -> None:
     with pytest.raises(InvalidFrameError, match="fused"):
         down(fused_step(), OPENED)
     with pytest.raises(InvalidFrameError, match="fused"):
-        down(replace(fused_step(), fused=None), opened)
-    signal = fused_step().fused
-    assert signal is not None
+        down(with_signal(None), opened)
+    signal = fused_step().state.signal
     for wrong in (
         replace(signal, probabilities=signal.probabilities + np.float16(0.1)),
         replace(signal, probabilities=-signal.probabilities),
@@ -150,8 +208,8 @@ def test_fused_step() -> None:
         FusedSignal(signal.ids[:, :0], signal.probabilities[:, :0]),
     ):
         with pytest.raises(InvalidFrameError, match="fused"):
-            down(replace(fused_step(), fused=wrong), opened)
-    message = server_frame_to_proto(fused_step(), vocabulary_size=VOCABULARY)
+            down(with_signal(wrong), opened)
+    message = server_frame_to_proto(fused_step(), opened=OPENED)
     for name, value in (
         ("entries", 257),
         ("entries", 2**32 - 1),
@@ -160,9 +218,13 @@ def test_fused_step() -> None:
     ):
         hostile = pb.CollaborateResponse()
         hostile.CopyFrom(message)
-        setattr(hostile.step.fused, name, value)
+        setattr(hostile.step.simplex.fused, name, value)
         with pytest.raises(InvalidFrameError, match="fused"):
-            server_frame_from_proto(hostile, opened=opened)
+            read_down(hostile, opened)
+
+
+def with_signal(signal: FusedSignal | None) -> Step:
+    return replace(fused_step(), state=replace(fused_step().state, signal=signal))
 
 
 def test_other_frames() -> None:
@@ -177,7 +239,7 @@ def test_other_frames() -> None:
 
 
 def test_server_info() -> None:
-    info = ServerInfo("0.1.0", "mini", bytes(32), 15000, PROCESS, LIMITS, SETTINGS, ("ask",))
+    info = ServerInfo("0.1.0", "mini", SUMMARY, 15000, PROCESS, LIMITS, SETTINGS, DAVID, ("ask",))
     assert same(server_info_from_proto(server_info_to_proto(info)), info)
     with pytest.raises(ProtocolMismatchError, match="same release"):
         server_info_from_proto(server_info_to_proto(replace(info, protocol_version=2)))

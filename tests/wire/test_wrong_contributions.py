@@ -13,24 +13,20 @@ from common.errors import (
     StepOutOfRangeError,
 )
 from common.pb import collaboration_pb2 as pb
-from common.wire.conversions import (
-    ContributionAssembler,
-    client_frame_from_proto,
-)
+from common.wire.conversions import ContributionAssembler
 from common.wire.frames import (
     Finish,
 )
 from tests.wire.frame_cases import (
-    LIMITS,
-    OPENED,
+    DAVID,
     POSITIONS,
     STEPS,
     VOCABULARY,
-    agreed,
     contribution_of,
     halves,
     list_parts,
     nines,
+    read_up,
     same,
     shorts,
     topk_message,
@@ -49,7 +45,7 @@ from tests.wire.frame_cases import (
         ("chunk_count", 0, "chunk_count"),
         ("chunk_count", POSITIONS + 1, "chunk_count"),
         ("chunk_index", 2, "chunk_index"),
-        ("first_position", POSITIONS, "first_position"),
+        ("first_row", POSITIONS, "first_row"),
         ("rows", 0, "rows"),
         ("rows", 3, "counts: expected 6 bytes, got 4"),
         ("rows", 2**32 - 1, "rows"),
@@ -72,14 +68,17 @@ from tests.wire.frame_cases import (
         ("log_mass", np.array([0, 6], "<f4").tobytes(), "log_mass"),
         ("log_mass", np.array([0, np.nan], "<f4").tobytes(), "log_mass"),
         ("log_mass", b"", "log_mass"),
+        ("strengths", bytes([255]), "strengths: expected 2 bytes"),
+        ("strengths", bytes([255, 0]), "counts"),
+        ("bounds", halves(1, 1), "bounds"),
     ],
 )
 def test_wrong_contributions(name: str, value: Any, match: str) -> None:
     message = topk_message()
-    assert client_frame_from_proto(message, limits=LIMITS, opened=OPENED)
+    assert read_up(message)
     setattr(message.contribution, name, value)
     with pytest.raises(InvalidFrameError, match=match):
-        client_frame_from_proto(message, limits=LIMITS, opened=OPENED)
+        read_up(message)
 
 
 def test_steps_out_of_range_have_their_own_error() -> None:
@@ -102,11 +101,11 @@ def test_wrong_dense_contributions(name: str, value: bytes) -> None:
     message.values = halves(*[0] * VOCABULARY)
     message.log_mass = np.array([1], "<f4").tobytes()
     whole = pb.CollaborateRequest(contribution=message)
-    opened = agreed(codec=Codec.DENSE)
-    assert client_frame_from_proto(whole, limits=LIMITS, opened=opened)
+    mine = replace(DAVID, codec=Codec.DENSE)
+    assert read_up(whole, contributor=mine)
     setattr(whole.contribution, name, value)
     with pytest.raises(InvalidFrameError):
-        client_frame_from_proto(whole, limits=LIMITS, opened=opened)
+        read_up(whole, contributor=mine)
 
 
 def test_a_row_larger_than_a_message_is_refused() -> None:
@@ -128,8 +127,9 @@ def test_parts_must_follow_each_other(codec: Codec) -> None:
         (parts[0], parts[0]),
         (parts[0], replace(parts[1], step=parts[1].step + 1)),
         (parts[0], replace(parts[1], count=POSITIONS)),
-        (parts[0], replace(parts[1], first_position=parts[1].first_position - 1)),
-        (parts[0], replace(parts[1], first_position=parts[1].first_position + 1)),
+        (parts[0], replace(parts[1], first_row=parts[1].first_row - 1)),
+        (parts[0], replace(parts[1], first_row=parts[1].first_row + 1)),
+        (parts[0], replace(parts[1], strengths=np.ones(len(parts[1].counts), np.uint8))),
     ):
         assembler = ContributionAssembler(POSITIONS)
         assert assembler.add(first) is None

@@ -25,22 +25,26 @@ from common.wire.frames import (
     Failed,
     Limits,
     Participation,
-    Step,
 )
 from tests.wire.frame_cases import (
     ASK,
     COMPLETED,
     LIMITS,
+    MASKED,
     MULTI_HOT,
     OPEN,
     OPENED,
     POSITIONS,
-    VOCABULARY,
     contribution_of,
     down,
     list_parts,
+    masked_step,
     nines,
+    read_down,
+    read_up,
     set_field,
+    simplex_step,
+    topk_message,
     up,
 )
 
@@ -68,17 +72,17 @@ def test_wrong_steps(block: int, step: int, name: str, value: Any, match: str) -
     message.simplex.ids = nines(1, 2, 3, 4, 5) if step else b""
     message.decided = bytes([228, 3]) if block or step else b""
     message.finished_ids = nines(1, 2, 3, 4, 5) if block and not step else b""
-    assert server_frame_from_proto(pb.CollaborateResponse(step=message), opened=OPENED)
+    assert read_down(pb.CollaborateResponse(step=message))
     set_field(name, value)(message)
     with pytest.raises(InvalidFrameError, match=match):
-        server_frame_from_proto(pb.CollaborateResponse(step=message), opened=OPENED)
+        read_down(pb.CollaborateResponse(step=message))
 
 
 @pytest.mark.parametrize("row", [[-1, 4], [4, 4]])
 def test_wrong_multi_hot_rows(row: list[int]) -> None:
     estimate = np.array([[1, 2]] * (POSITIONS - 1) + [row])
     with pytest.raises(InvalidFrameError, match=r"state\.ids"):
-        down(Step(0, 1, estimate, decided=np.ones(POSITIONS, np.uint8)), MULTI_HOT)
+        down(simplex_step(0, 1, estimate, decided=np.ones(POSITIONS, np.uint8)), MULTI_HOT)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +155,7 @@ def test_frames_out_of_turn_and_unknown_frames() -> None:
         client_frame_from_proto(client_frame_to_proto(Cancel(0, 0)), limits=LIMITS, opened=None)
     with pytest.raises(InvalidFrameError, match="open first"):
         client_frame_from_proto(client_frame_to_proto(OPEN), limits=LIMITS, opened=OPENED)
-    step = server_frame_to_proto(Step(0, 0, nothing), vocabulary_size=VOCABULARY)
+    step = server_frame_to_proto(simplex_step(0, 0, nothing), opened=OPENED)
     with pytest.raises(InvalidFrameError, match="opened first"):
         server_frame_from_proto(step, opened=None)
     with pytest.raises(InvalidFrameError, match="opened first"):
@@ -163,7 +167,11 @@ def test_frames_out_of_turn_and_unknown_frames() -> None:
     with pytest.raises(InvalidFrameError, match="unknown here"):
         server_frame_from_proto(future, opened=OPENED)
     with pytest.raises(InvalidFrameError, match="simplex state"):
-        server_frame_from_proto(pb.CollaborateResponse(step=pb.Step()), opened=OPENED)
+        read_down(pb.CollaborateResponse(step=pb.Step()))
+    with pytest.raises(InvalidFrameError, match="simplex state"):
+        read_down(server_frame_to_proto(masked_step(), opened=MASKED))
+    with pytest.raises(InvalidFrameError, match="unknown here"):
+        read_up(topk_message(), contributor=None)
 
 
 def test_writing_needs_the_vocabulary() -> None:
@@ -173,4 +181,6 @@ def test_writing_needs_the_vocabulary() -> None:
     with pytest.raises(TypeError):
         client_frame_to_proto(part)
     with pytest.raises(InvalidFrameError):
-        server_frame_to_proto(ASK, vocabulary_size=100)
+        server_frame_to_proto(ASK, opened=replace(OPENED, vocabulary_size=100))
+    with pytest.raises(TypeError):
+        server_frame_from_proto(pb.CollaborateResponse(step=pb.Step()), opened=OPENED)
