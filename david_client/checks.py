@@ -62,7 +62,7 @@ def check_step(frame: Step, before: Step | None, opened: Opened, vocabulary: Voc
         raise InvalidFrameError(
             f"step: expected {listed or 'none'}, got step {frame.step} of block {frame.block}"
         )
-    for name, ids in (("state", frame.state.ids_shown), ("finished", frame.finished_ids)):
+    for name, ids in (frame.state.ids_shown | {"finished": frame.finished_ids}).items():
         wrong = ids[np.isin(ids, vocabulary.forbidden)]
         if wrong.size:
             raise InvalidFrameError(f"{name} ids: expected none of the template's, got {wrong[0]}")

@@ -85,7 +85,7 @@ async def ask(
             required_features=_features(question, settings),
         )
         left = timeout_s - (time.perf_counter() - begin)
-        async with Batcher(david.predictor.predict, threaded=True) as small:
+        async with Batcher(david.predictor.predict, thread="david") as small:
 
             def contributor(process: Process) -> Contributor:
                 return question.contributor(

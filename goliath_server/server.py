@@ -151,7 +151,7 @@ async def _run(
     if await signals.before(loading):
         return
     predict, host = loading.result()
-    async with Batcher(predict, max_batch=settings.max_batch, threaded=True) as batcher:
+    async with Batcher(predict, max_batch=settings.max_batch, thread="model") as batcher:
         await batcher.predict(warm_up_view(host.model))
         service.begin(host, batcher)
         await health.set(serving=True)

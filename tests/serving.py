@@ -1,10 +1,11 @@
 """A real server in the test's own process, a client of bare frames, and the pair that both use."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
 import numpy as np
@@ -43,6 +44,7 @@ from tests.tiny import tiny_model, tiny_vocabulary
 VOCABULARY = tiny_vocabulary()
 GOLIATH = simplex_model("g", tiny_model(VOCABULARY, seed=1), VOCABULARY)
 DAVID = simplex_model("d", tiny_model(VOCABULARY, seed=2), VOCABULARY)
+_T = TypeVar("_T")
 PROMPT = "how do i make soup"
 CONTEXT = "the soup is of cold milk"
 
@@ -70,14 +72,19 @@ def mine(**changes: Any) -> ContributorSettings:
     return Requested(changes).contributor(ContributorSettings())
 
 
+def terms(**changes: Any) -> tuple[SessionSettings, ContributorSettings]:
+    """Both, from settings by their names."""
+    return settings(**changes), mine(**changes)
+
+
 def open_frame(
-    terms: SessionSettings | None = None, own: ContributorSettings | None = None, **changes: Any
+    agreed: SessionSettings | None = None, own: ContributorSettings | None = None, **changes: Any
 ) -> Open:
     frame = Open(
         role=Role.OWNER,
         contributor_id=CONTRIBUTOR_ID,
         messages=asked_for(changes.pop("prompt", PROMPT)),
-        settings=terms or settings(),
+        settings=agreed or settings(),
         contributor=own or mine(),
         process=GOLIATH.predictor.process,
         vocabulary=VOCABULARY.summary,
@@ -120,7 +127,7 @@ async def serving(
     await server.start()
     try:
         predict = guided(GOLIATH.predictor.predict, guide)
-        async with Batcher(predict, threaded=True) as batcher:
+        async with Batcher(predict, thread="model") as batcher:
             if ready:
                 service.begin(Host(GOLIATH, limits, guide and guide.choice), batcher)
             yield Served(service, server, health, f"127.0.0.1:{port}", client_tls)
@@ -130,15 +137,20 @@ async def serving(
 
 def embedded(asked: Question, guide: Guide | None = None) -> Reply:
     """The embedded answer, also from within a running event loop."""
-    with asyncio.Runner() as runner:
-        asking = ask_embedded(asked, DAVID, GOLIATH, on_draft=quiet, guide=guide)
-        return runner.run(asking)
+    asking = ask_embedded(asked, DAVID, GOLIATH, on_draft=quiet, guide=guide)
+    return beside(asking)
+
+
+def beside(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run on an event loop in another thread: there may be one in this."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 async def same_over_the_wire(asked: Question) -> Reply:
     """The networked answer, which is the embedded one in all that can be compared."""
     async with serving() as served:
-        over, here = await served.ask(asked), await asyncio.to_thread(embedded, asked)
+        over, here = await served.ask(asked), embedded(asked)
     assert over.tokens == here.tokens
     assert over.finish_reason == here.finish_reason
     assert (over.steps_run, over.david_steps) == (here.steps_run, here.david_steps)
@@ -189,8 +201,7 @@ async def _generated_with(asked: Question, took_part: set[int]) -> Result:
 
 def generated_with(asked: Question, took_part: set[int]) -> Result:
     """The local run in which David took part in just these steps, counted over all blocks."""
-    with asyncio.Runner() as runner:
-        return runner.run(_generated_with(asked, took_part))
+    return beside(_generated_with(asked, took_part))
 
 
 def contribution(

@@ -20,13 +20,13 @@ class Batcher:
     batch changes the order of sums.
     """
 
-    def __init__(self, predict: Predict, *, max_batch: int = 1, threaded: bool = False):
-        """Wrap a batched prediction; passes run on the event loop, which nothing else may then
-        need, or in a thread of their own.
+    def __init__(self, predict: Predict, *, max_batch: int = 1, thread: str | None = None):
+        """Wrap a batched prediction; passes run in a thread of that name, or on the event loop,
+        which nothing else may then need.
         """
         self._predict = predict
         self._max_batch = max_batch
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model") if threaded else None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=thread) if thread else None
         self._waiting: list[tuple[View, asyncio.Future[Tensor]]] = []
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None

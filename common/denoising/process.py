@@ -4,7 +4,7 @@ A process knows no model, no text and no network. States, views and what comes o
 values; a state is all that travels to a contributor.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -60,8 +60,8 @@ class State(Protocol):
         """How much of the block is not known yet, 1 at its start, for people."""
 
     @property
-    def ids_shown(self) -> np.ndarray:
-        """(n,) int64, every id that the state shows to models."""
+    def ids_shown(self) -> Mapping[str, np.ndarray]:
+        """Every id that the state shows to models, int64, by what it is for."""
 
     @property
     def draft(self) -> Draft:

@@ -18,17 +18,15 @@ from common.wire.conversions import (
 )
 from common.wire.frames import Limits, Step
 from david_client.client import Place, ask
-from goliath_server.server import host_of
-from goliath_server.session import open_session
+from goliath_server.session import Host, open_session
 from tests.serving import (
     DAVID,
     GOLIATH,
-    VOCABULARY,
     question,
     quiet,
 )
 
-HOST = host_of("fake", GOLIATH, VOCABULARY, Limits())
+HOST = Host(replace(GOLIATH, name="fake"), Limits())
 Script = Callable[["Puppet"], Awaitable[None]]
 
 
@@ -38,17 +36,22 @@ class Puppet:
     def __init__(self, context: Any) -> None:
         self.context = context
         self.opened: Any = None
+        self.contributor: Any = None
 
     async def read(self) -> Any:
         message = await self.context.read()
-        return client_frame_from_proto(message, limits=Limits(), opened=self.opened)
+        return client_frame_from_proto(
+            message, limits=Limits(), opened=self.opened, contributor=self.contributor
+        )
 
     async def send(self, frame: Any) -> None:
-        await self.context.write(server_frame_to_proto(frame, vocabulary_size=VOCABULARY.size))
+        await self.context.write(server_frame_to_proto(frame, opened=self.opened))
 
     async def open(self, **changes: Any) -> None:
         session = open_session(await self.read(), HOST, session_id="fake")
         self.opened = session.opened
+        self.process: Any = session.plan.process
+        self.contributor = session.mine
         await self.send(replace(session.opened, **changes))
 
     async def step(self, block: int = 0, step: int = 0, token: int = 60, **changes: Any) -> None:
@@ -56,7 +59,9 @@ class Puppet:
         started = (block, step) != (0, 0)
         estimate = np.full((rows, 1 if step else 0), token, np.int64)
         decided = np.ones(rows if started else 0, np.uint8)
-        await self.send(Step(block, step, estimate, decided=decided, **changes))
+        signal = changes.pop("signal", None)
+        state = self.process.state(block, step, estimate, signal)
+        await self.send(Step(block, step, state, decided=decided, **changes))
 
 
 @asynccontextmanager
@@ -117,8 +122,8 @@ def ask_about(step: int, *, count: int = 2) -> Ask:
     return Ask(0, step, positions, np.full(2, count, np.int32), ids)
 
 
-async def answered(script: Script, **wishes: Any) -> Any:
+async def answered(script: Script, **requested: Any) -> Any:
     """A question of a David who agreed to asks."""
     async with puppet(script) as place:
-        wished = question(**({"certify": True} | wishes))
-        return await ask(wished, DAVID, place, timeout_s=20, on_draft=quiet)
+        certified = question(**({"certify": True} | requested))
+        return await ask(certified, DAVID, place, timeout_s=20, on_draft=quiet)

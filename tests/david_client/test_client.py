@@ -1,7 +1,6 @@
 """The client: what it counts, its drafts, and a David that breaks."""
 
 import threading
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,12 +12,13 @@ from common.errors import (
     LimitExceededError,
     UsageError,
 )
+from common.models.simplex_lm import SimplexPredictor
+from david_client.embedded import ask_embedded
 from tests.serving import (
     CONTEXT,
     DAVID,
     GOLIATH,
     PROMPT,
-    VOCABULARY,
     embedded,
     question,
     serving,
@@ -41,11 +41,7 @@ async def test_drafts_are_those_of_the_embedded_run() -> None:
     asked_ = question(max_tokens=32, temperature=0.0)
     async with serving() as served:
         await served.ask(asked_, on_draft=over.append)
-    from david_client.embedded import ask_embedded
-
-    ask_embedded(
-        asked_, DAVID, goliath="g", model=GOLIATH, vocabulary=VOCABULARY, on_draft=here.append
-    )
+    await ask_embedded(asked_, DAVID, GOLIATH, on_draft=here.append)
     assert len(over) == len(here) == 8
     for a, b in zip(over, here, strict=True):
         assert (a.block, a.step, a.t, a.finished) == (b.block, b.step, b.t, b.finished)
@@ -55,13 +51,14 @@ async def test_drafts_are_those_of_the_embedded_run() -> None:
 
 async def test_david_computes_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: set[str] = set()
-    own = Contributor.contribute
+    own = SimplexPredictor.predict
 
-    def watched(self: Contributor, *arguments: Any) -> Any:
-        threads.add(threading.current_thread().name)
-        return own(self, *arguments)
+    def watched(self: SimplexPredictor, views: Any) -> Any:
+        if self is DAVID.predictor:
+            threads.add(threading.current_thread().name)
+        return own(self, views)
 
-    monkeypatch.setattr(Contributor, "contribute", watched)
+    monkeypatch.setattr(SimplexPredictor, "predict", watched)
     async with serving() as served:
         await served.ask(question())
     assert len(threads) == 1
@@ -85,4 +82,4 @@ async def test_texts_that_cannot_be_asked() -> None:
         with pytest.raises((BadDataError, LimitExceededError), match="David"):
             await served.ask(question(context=CONTEXT * 50))
         with pytest.raises((BadDataError, LimitExceededError), match="256"):
-            await served.ask(replace(question(weight=0.0), prompt=PROMPT * 80))
+            await served.ask(question(weight=0.0, prompt=PROMPT * 80))

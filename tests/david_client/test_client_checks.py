@@ -1,17 +1,21 @@
 """The client against servers that misbehave: what it refuses."""
 
-import time
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from common.collaboration.batcher import Batcher
 from common.collaboration.certification import Tally
-from common.collaboration.compatibility import config_of, default_settings
+from common.collaboration.compatibility import default_settings
 from common.collaboration.contribution import Codec
 from common.collaboration.contributor import Contributor
+from common.collaboration.opening import process_for
+from common.collaboration.settings import ContributorSettings
 from common.denoising.plan import FinishReason
+from common.denoising.process import Shown
 from common.errors import (
     IncompatibleError,
     InvalidFrameError,
@@ -21,7 +25,6 @@ from common.errors import (
     VocabularyMismatchError,
 )
 from common.pb import collaboration_pb2 as pb
-from common.processes.simplex.state import SimplexState
 from common.wire.frames import Completed, Limits
 from goliath_server.session import open_session
 from tests.david_client.puppet import HOST, Puppet, answered, ask_about, asked, never
@@ -36,7 +39,7 @@ from tests.serving import (
 @pytest.mark.parametrize(
     ("info", "error"),
     [
-        ({"vocabulary_fingerprint": bytes(32)}, VocabularyMismatchError),
+        ({"vocabulary": replace(VOCABULARY.summary, form=bytes(8))}, VocabularyMismatchError),
         (
             {"process": replace(HOST.info(software_version="1").process, k=4.0)},
             ProcessMismatchError,
@@ -124,13 +127,18 @@ async def test_david_answers_from_the_rows_of_the_step_in_flight() -> None:
 
     reply = await answered(script)
     assert reply.certification == Tally(uncertified=7, asks=4, asked_ids=16, asked_positions=8)
-    terms = question().settings(default_settings(config_of(GOLIATH)))
-    david = question().contributor(DAVID, replace(terms, codec=Codec.DENSE))
+    terms = question().settings(default_settings(GOLIATH))
+    process: Any = process_for(terms, GOLIATH.predictor.times(4), VOCABULARY.ends)
+    async with Batcher(DAVID.predictor.predict) as small:
+        dense = ContributorSettings(codec=Codec.DENSE)
+        david = question().contributor(DAVID, small.predict, process, terms, dense)
+        states = [
+            process.state(0, step, np.full((16, 1 if step else 0), 60, np.int64))
+            for step in range(len(heard))
+        ]
+        made = [await david.contribute(Shown(state, process.open(state))) for state in states]
     for step, came in enumerate(heard):
-        estimate = np.full((16, 1 if step else 0), 60, np.int64)
-        t = GOLIATH.config.warp.table(4)[step]
-        rows = david.contribute(SimplexState(5, 0, step, t, estimate), np.empty(0, np.int64))
-        expected = rows.values.reshape(16, -1)[[1, 1, 3, 3], [0, 1, 0, 1]]
+        expected = made[step].values.reshape(16, -1)[[1, 1, 3, 3], [0, 1, 0, 1]]
         assert (came.block, came.step) == (0, step)
         assert came.values.tolist() == expected.tolist()
 
@@ -153,7 +161,12 @@ async def test_asks_that_were_not_agreed_to_are_refused(
     how, says = REFUSED[kind]
     if how.get("early"):
         own = Contributor.contribute
-        monkeypatch.setattr(Contributor, "contribute", lambda *a: (time.sleep(0.5), own(*a))[1])
+
+        async def late(*given: Any) -> Any:
+            await asyncio.sleep(0.5)
+            return await own(*given)
+
+        monkeypatch.setattr(Contributor, "contribute", late)
 
     async def script(peer: Puppet) -> None:
         await peer.open(limits=Limits(max_ask_ids_per_position=120, max_ask_ids=150))

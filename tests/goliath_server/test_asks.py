@@ -20,13 +20,13 @@ from tests.serving import (
     open_frame,
     question,
     serving,
-    settings,
+    terms,
 )
 
 
 def certifying(**changes: Any) -> Any:
     """A first frame that agrees to asks."""
-    return open_frame(settings(certify=True, **changes), required_features=("certify",))
+    return open_frame(*terms(certify=True, **changes), required_features=("certify",))
 
 
 async def in_doubt(client: Any, **changes: Any) -> Ask:

@@ -17,14 +17,14 @@ from tests.serving import (
     open_frame,
     question,
     serving,
-    settings,
+    terms,
 )
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 async def test_finish_brings_the_draft(weight: float) -> None:
     async with serving() as served, bare(served) as client:
-        await client.open(open_frame(settings(weight=weight, steps=200)))
+        await client.open(open_frame(*terms(weight=weight, steps=200)))
         await client.read()
         if weight:
             await client.contribute(0, 0)
@@ -53,7 +53,7 @@ async def test_a_whole_session_ends_well() -> None:
 
 async def test_a_session_that_forgets_to_finish_ends_too() -> None:
     async with serving(caps=Caps(settle_s=0.1)) as served, bare(served) as client:
-        await client.open(open_frame(settings(weight=0.0, steps=1)))
+        await client.open(open_frame(*terms(weight=0.0, steps=1)))
         assert await client.verdict() is None
 
 

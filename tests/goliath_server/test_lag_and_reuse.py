@@ -3,18 +3,18 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from common.collaboration.fusion import fuse
 from common.collaboration.settings import LateRule
 from common.collaboration.timing import Every
-from common.denoising.loop import denoise
+from common.denoising.loop import Result, denoise
 from common.denoising.plan import FinishReason
+from common.denoising.streams import Philox
 from common.errors import ContributionFailedError, StepOutOfRangeError
 from common.wire.conversions import split_contribution
 from common.wire.frames import Completed, Finish, Limits, Outcome, Step
-from goliath_server.server import host_of
-from goliath_server.session import Session, open_session
+from goliath_server.session import Host, Session, open_session
 from tests.serving import (
     GOLIATH,
     VOCABULARY,
@@ -22,17 +22,17 @@ from tests.serving import (
     contribution,
     open_frame,
     serving,
-    settings,
+    terms,
 )
 
-HOST = host_of("g", GOLIATH, VOCABULARY, Limits())
+HOST = Host(GOLIATH, Limits())
 
 
 # The server's record
 
 
 def opened(**changes: Any) -> Session:
-    return open_session(open_frame(settings(**changes)), HOST, session_id="s")
+    return open_session(open_frame(*terms(**changes)), HOST, session_id="s")
 
 
 def parts(session: Session, step: int, *, size: int = 2**20) -> list[Any]:
@@ -50,7 +50,8 @@ class Steps:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._first: Any = next(denoise(session.plan, fuse))
+        request: Any = next(denoise(session.plan, Philox(7)))
+        self._first = request.shown
 
     def begin(self, step: int, block: int = 0) -> None:
         state = replace(self._first.state, block=block, step=step)
@@ -58,7 +59,9 @@ class Steps:
 
 
 def outcomes(session: Session) -> list[Outcome]:
-    return [Outcome(one) for one in session._participations()[0].outcomes]
+    nothing = Result(np.empty(0, np.int64), FinishReason.MAX_TOKENS, 0, 0, 0, np.empty(0, np.uint8))
+    (told,) = session.completed(nothing, uncertified=0).participations
+    return [Outcome(one) for one in told.outcomes]
 
 
 TOOK, LATE, MISSED = Outcome.TOOK_PART, Outcome.LATE, Outcome.MISSED
@@ -74,8 +77,9 @@ def test_a_contribution_is_kept_until_its_last_use() -> None:
         if step < 4:
             session.accept(parts(session, step)[0])
         assert len(session._awaited) <= 3
-        (voice,) = session.close()
-        fused.append(voice.contribution.step)
+        contribution = session.close()
+        assert contribution is not None
+        fused.append(contribution.step)
     assert fused == [0, 1, 0, 1, 2, 3]
     assert outcomes(session) == [TOOK] * 6
     assert session.dropped == 0
@@ -91,7 +95,8 @@ def test_a_fresh_contribution_serves_until_the_next() -> None:
         if not session.answered:
             session.accept(parts(session, step)[0])
         assert len(session._awaited) == 1
-        fused += [voice.contribution.step for voice in session.close()]
+        contribution = session.close()
+        fused += [] if contribution is None else [contribution.step]
     assert fused == [0, 0, 0, 3, 3]
 
 
@@ -106,7 +111,7 @@ def test_no_contribution_crosses_a_block() -> None:
     assert list(session._awaited) == [0]
     session.accept(parts(session, 0)[0])
     assert (session.dropped, session.answered) == (1, False)
-    assert session.close() == []
+    assert session.close() is None
 
 
 def test_one_that_nobody_wants_is_dropped() -> None:
@@ -118,8 +123,9 @@ def test_one_that_nobody_wants_is_dropped() -> None:
     steps.begin(1)
     session.accept(parts(session, 1)[0])
     assert session.dropped == 1
-    (voice,) = session.close()
-    assert voice.contribution.step == 0
+    contribution = session.close()
+    assert contribution is not None
+    assert contribution.step == 0
 
 
 def test_one_to_a_step_that_did_not_come_is_refused() -> None:
@@ -143,7 +149,9 @@ def test_parts_may_span_steps() -> None:
     session.close()
     steps.begin(2)
     assert session.answered
-    assert [voice.contribution.step for voice in session.close()] == [0]
+    contribution = session.close()
+    assert contribution is not None
+    assert contribution.step == 0
     assert outcomes(session) == [LATE, TOOK, TOOK]
 
 
@@ -155,16 +163,18 @@ def test_a_late_one_serves_the_steps_that_are_still_open() -> None:
         session.close()
     session.accept(parts(session, 0)[0])
     steps.begin(2)
-    assert [voice.contribution.step for voice in session.close()] == [0]
+    contribution = session.close()
+    assert contribution is not None
+    assert contribution.step == 0
     steps.begin(3)
     session.close()
     assert outcomes(session) == [LATE, LATE, TOOK, MISSED]
 
 
 async def test_what_comes_too_late_for_its_step_is_told_with_it() -> None:
-    terms = settings(steps=5, lag=1, late_rule=LateRule.SOLO, budget_ms=1000)
+    agreed = terms(steps=5, lag=1, late_rule=LateRule.SOLO, budget_ms=1000)
     async with serving() as served, bare(served) as client:
-        await client.open(open_frame(terms))
+        await client.open(open_frame(*agreed))
 
         async def comes(step: int) -> None:
             shown = await client.read()
@@ -187,9 +197,9 @@ async def test_what_comes_too_late_for_its_step_is_told_with_it() -> None:
 
 
 async def test_fail_names_the_contribution_that_did_not_come() -> None:
-    terms = settings(steps=4, lag=1, late_rule=LateRule.FAIL, budget_ms=300)
+    agreed = terms(steps=4, lag=1, late_rule=LateRule.FAIL, budget_ms=300)
     async with serving() as served, bare(served) as client:
-        await client.open(open_frame(terms))
+        await client.open(open_frame(*agreed))
         await client.read()
         await client.contribute(0, 0)
         verdict = await client.verdict()
@@ -198,9 +208,9 @@ async def test_fail_names_the_contribution_that_did_not_come() -> None:
 
 
 async def test_a_step_that_waits_for_nothing_hears_of_the_end() -> None:
-    terms = settings(steps=300, every=Every(1, 300, 0))
+    agreed = terms(steps=300, every=Every(1, 300, 0))
     async with serving() as served, bare(served) as client:
-        await client.open(open_frame(terms))
+        await client.open(open_frame(*agreed))
         await client.read()
         await client.contribute(0, 0)
         await client.send(Finish(0, 0))

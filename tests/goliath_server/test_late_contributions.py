@@ -11,11 +11,13 @@ import pytest
 
 from common.collaboration.contributor import Contributor
 from common.collaboration.settings import LateRule
+from common.denoising.process import Shown
 from common.errors import (
     ContributionFailedError,
     StepOutOfRangeError,
 )
 from common.wire.frames import Completed, Failed, Outcome, Step
+from david_client.asking import CONTRIBUTOR_ID
 from tests.serving import (
     Served,
     bare,
@@ -24,7 +26,7 @@ from tests.serving import (
     open_frame,
     question,
     serving,
-    settings,
+    terms,
 )
 
 
@@ -37,11 +39,11 @@ class SlowDavid:
         self.reached = threading.Event()
 
     def wrap(self, contribute: Callable[..., Any]) -> Callable[..., Any]:
-        def slow(contributor: Contributor, state: Any, *told: Any) -> Any:
-            if state.step in self.steps and not self.go.is_set():
+        async def slow(contributor: Contributor, shown: Shown) -> Any:
+            if shown.state.step in self.steps and not self.go.is_set():
                 self.reached.set()
-                assert self.go.wait(30)
-            return contribute(contributor, state, *told)
+                assert await asyncio.to_thread(self.go.wait, 30)
+            return await contribute(contributor, shown)
 
         return slow
 
@@ -114,7 +116,8 @@ def _keeping(outcomes: list[np.ndarray], served: Served, watch: Any) -> Any:
     def on_draft(draft: Any) -> None:
         watch(draft)
         (drive,) = served.service._drives
-        outcomes[:] = [drive._session._outcomes]
+        remote = drive._contributors[CONTRIBUTOR_ID]
+        outcomes[:] = [remote._session._outcomes]
 
     return on_draft
 
@@ -127,9 +130,9 @@ async def test_fail_ends_the_session(slow_at: Any) -> None:
 
 
 async def test_copies_and_late_ones_are_dropped() -> None:
-    terms = settings(late_rule=LateRule.SOLO, budget_ms=300)
+    agreed = terms(late_rule=LateRule.SOLO, budget_ms=300)
     async with serving() as served, bare(served) as client:
-        await client.open(open_frame(terms))
+        await client.open(open_frame(*agreed))
         assert isinstance(await client.read(), Step)
         await client.contribute(0, 0)
         await client.contribute(0, 0, favourite=91)

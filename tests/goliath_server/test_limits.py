@@ -1,7 +1,6 @@
 """Hostile frames end only their own session, and limits and caps hold."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import grpc.aio
@@ -31,7 +30,7 @@ from tests.serving import (
     open_frame,
     question,
     serving,
-    settings,
+    terms,
 )
 
 
@@ -41,10 +40,10 @@ def _garbage() -> dict[str, tuple[list[pb.CollaborateRequest], type[Exception]]]
     for message in (old, foreign, unspoken, older, restless):
         message.CopyFrom(good)
     old.open.protocol_version = 99
-    foreign.open.vocabulary_fingerprint = bytes(32)
+    foreign.open.vocabulary.form = bytes(8)
     unspoken.open.settings.late_rule = 77  # type: ignore[assignment]
-    older.open.settings.ClearField("projection")
-    restless.open.settings.halt_patience = 2**16
+    older.open.settings.simplex.ClearField("projection")
+    restless.open.settings.simplex.halt_patience = 2**16
     nan = pb.CollaborateRequest(
         contribution=pb.Contribution(
             codec=pb.CODEC_TOPK,
@@ -95,16 +94,16 @@ async def test_bytes_that_are_no_message_end_only_their_own_session() -> None:
 
 
 @pytest.mark.parametrize(
-    ("terms", "says"),
+    ("asked", "says"),
     [
-        (settings(steps=11), "steps: at most 10"),
-        (settings(block_length=17), "block_length: at most 16"),
-        (settings(max_tokens=65), "max_tokens: at most 64"),
-        (settings(weight=0.9), "weight: at most 0.8"),
-        (settings(budget_ms=5001), "budget_ms: at most 5000"),
+        ({"steps": 11}, "steps: at most 10"),
+        ({"block_length": 17}, "block_length: at most 16"),
+        ({"max_tokens": 65}, "max_tokens: at most 64"),
+        ({"weight": 0.9}, "weight: at most 0.8"),
+        ({"budget_ms": 5001}, "budget_ms: at most 5000"),
     ],
 )
-async def test_limits_hold(terms: Any, says: str) -> None:
+async def test_limits_hold(asked: Any, says: str) -> None:
     limits = Limits(
         max_prompt_bytes=30,
         max_block_length=16,
@@ -114,16 +113,10 @@ async def test_limits_hold(terms: Any, says: str) -> None:
         max_budget_ms=5000,
     )
     async with serving(limits=limits) as served, bare(served) as client:
-        await client.send(open_frame(replace(settings(budget_ms=1), **_own(terms))))
+        await client.send(open_frame(*terms(**({"budget_ms": 1} | asked))))
         verdict = await client.verdict()
     assert type(verdict) is LimitExceededError
     assert says in verdict.message
-
-
-def _own(terms: Any) -> dict[str, Any]:
-    usual = settings()
-    names = ("steps", "block_length", "max_tokens", "weight", "budget_ms")
-    return {n: getattr(terms, n) for n in names if getattr(terms, n) != getattr(usual, n)}
 
 
 async def test_a_long_prompt_is_refused() -> None:

@@ -112,14 +112,20 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("way", [*WAYS, "sampling", "greedy", "halting"])
 async def test_certified_tokens_are_those_of_full_rows(way: str, contrast: float) -> None:
     own = {"sampling": {}, "greedy": {"temperature": 0.0}, "halting": HALTS["all"]}
-    wishes = {"steps": 5, "max_tokens": 32, "min_p": 0.2, "context": CONTEXT, "contrast": contrast}
-    wishes |= (WAYS | own)[way]
-    reply = await same_over_the_wire(question(**wishes, certify=True))
-    here = embedded(question(**wishes, certify=True))
+    requested = {
+        "steps": 5,
+        "max_tokens": 32,
+        "min_p": 0.2,
+        "context": CONTEXT,
+        "contrast": contrast,
+    }
+    requested |= (WAYS | own)[way]
+    reply = await same_over_the_wire(question(**requested, certify=True))
+    here = embedded(question(**requested, certify=True))
     assert reply.certification == here.certification
     assert reply.certification.uncertified == 0
     assert 0 < reply.certification.asks <= reply.steps_run
-    dense = embedded(question(**wishes, codec=Codec.DENSE))
+    dense = embedded(question(**requested, codec=Codec.DENSE))
     assert (reply.tokens, reply.steps_run) == (dense.tokens, dense.steps_run)
     record = reply.record()
     assert record["certify"]

@@ -39,9 +39,9 @@ class MaskedState:
         return Draft(ids[:, None][:, :h], settled, probability.astype(np.float32))
 
     @property
-    def ids_shown(self) -> np.ndarray:
-        """(n,) int64, every id that the state shows to models."""
-        return self.draft.ids.ravel()
+    def ids_shown(self) -> dict[str, np.ndarray]:
+        """Every id that the state shows to models, int64, by what it is for."""
+        return {"state": self.draft.ids}
 
     @property
     def noise(self) -> float:

@@ -65,12 +65,12 @@ class SimplexState:
         return Draft(self.estimate, np.zeros(size, np.bool_), np.ones(size, np.float32))
 
     @property
-    def ids_shown(self) -> np.ndarray:
-        """(n,) int64, every id that the state shows to models."""
-        ids = self.estimate.ravel()
-        if self.signal is None:
-            return ids
-        return np.concatenate((ids, self.signal.ids[self.signal.probabilities > 0]))
+    def ids_shown(self) -> dict[str, np.ndarray]:
+        """Every id that the state shows to models, int64, by what it is for."""
+        ids = {"state": self.estimate}
+        if self.signal is not None:
+            ids["fused"] = self.signal.ids[self.signal.probabilities > 0]
+        return ids
 
     @property
     def noise(self) -> float:
