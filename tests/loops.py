@@ -142,6 +142,13 @@ def shown_with(state, **known: Any) -> Shown:
     return Shown(state, np.arange(state.positions), **known)
 
 
+def shown_at(agreed: Plan, block: int, step: int, *, positions: int = BLOCK) -> Shown:
+    """A step of these positions, all of them open; what its estimate is does not matter."""
+    estimate = np.zeros((positions, 1 if step else 0), np.int64)
+    process = replace(agreed.process, block_length=positions)
+    return shown_with(process.state(block, step, estimate))
+
+
 def shares(scores: torch.Tensor, agreed: Plan) -> FusedSignal:
     scores = scores.clone()
     scores[..., list(agreed.forbidden)] = -torch.inf
