@@ -1,13 +1,19 @@
 """A tiny random pair with a vocabulary of its own: no weights, no network, predictable shapes."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from common.denoising.process import View
 from common.evaluation.pair import Question
+from common.models.simplex_lm import SimplexPredictor
 from common.models.simplex_network import SimplexDiffusionConfig, SimplexDiffusionLM
+from common.processes.simplex.state import SimplexState
 from common.text.wordpiece import SPECIAL, WordPieceVocabulary
 
 WORDS = [
@@ -73,6 +79,16 @@ def tiny_model(
         )
         model.head_map[0].weight.data *= sharpness
     return model.eval()
+
+
+def view_at(state: SimplexState, prefix: tuple[int, ...], **known: Any) -> View:
+    """What a model looks at, all positions open."""
+    return View(prefix, state, np.arange(state.positions), **known)
+
+
+def predict(model: SimplexDiffusionLM, views: Sequence[View]) -> torch.Tensor:
+    """Rows (views, open, V) of views with as many open positions."""
+    return torch.cat(list(SimplexPredictor(model).predict(views)))
 
 
 def save_tiny(folder: Path, *, seed: int, **config: object) -> Path:

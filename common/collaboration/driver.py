@@ -99,7 +99,7 @@ class Drive:
                 the event loop to others.
         """
         self.tally = Tally()
-        """Where what is left uncertified and what is asked are counted."""
+        """Where what is left uncertified and what was asked and answered are counted."""
         self._plan = plan
         self._rows = rows
         self._contributors = contributors
@@ -162,9 +162,9 @@ class Drive:
         )
         answers = {}
         for name, ask in doubt.asks.items():
-            self.tally.count(ask)
             answer = await self._contributors[name].answer(ask)
             if answer is not None:
+                self.tally.count(ask)
                 answers[name] = answer
         if answers:
             settled = all_answered(voices, doubt.asks, answers)

@@ -14,11 +14,12 @@ from common.collaboration.codec import answer_from, decode, encode
 from common.collaboration.contribution import Answer, Ask, Codec
 from common.collaboration.fusion import Voice, fuse
 from common.denoising.halting import HaltRule
-from common.denoising.loop import allowed, drawn, draws_alone, reads_candidates
+from common.denoising.loop import allowed
 from common.denoising.sampling import best_candidates, greedy
+from common.denoising.streams import Philox
 from common.errors import InvalidFrameError
 from common.processes.simplex.settings import MAX_HOT, Projection, SelfConditioning
-from tests.loops import STEPS, plan
+from tests.loops import STEPS, plan, shown_at
 
 CPU = torch.device("cpu")
 LIFTED = AskCaps(10**9, 10**9)
@@ -89,7 +90,8 @@ def full(davids):
 
 def asked(agreed, moment, core, davids, caps=None):
     voices = [voice for _, voice in davids]
-    return doubts(agreed, core, voices, block=moment[0], step=moment[1], caps=caps)
+    shown = shown_at(agreed, *moment, positions=core.shape[1])
+    return doubts(agreed, core, voices, shown=shown, caps=caps)
 
 
 def told(davids, doubt):
@@ -102,21 +104,22 @@ def told(davids, doubt):
 
 def readings(agreed, moment, scores):
     """All that a step reads of its scores, position by position."""
-    block, step = moment
-    scores = allowed(agreed, scores, first=block == 0)
-    if not reads_candidates(agreed, step):
+    shown = shown_at(agreed, *moment, positions=scores.shape[1])
+    scores = allowed(agreed, scores, shown.open, first=None if moment[0] else 0)
+    needs, draw = agreed.process.needs(shown.state), agreed.process.draw
+    if not needs.candidates:
         return greedy(scores)[0].tolist()
-    tokens = drawn(agreed, scores, block, step)[0].tolist()
-    if draws_alone(agreed, step):
+    tokens = draw.tokens(scores, Philox(agreed.process.seed).words(moment))[0].tolist()
+    if needs.words is not None:
         return tokens
-    found = [tokens] if not agreed.no_repeat else []
-    best = best_candidates(scores, temperature=agreed.draw, min_p=agreed.min_p, most=32)
+    found = [tokens] if not draw.no_repeat else []
+    best = best_candidates(scores, temperature=draw.temperature, min_p=draw.min_p, most=32)
     for part in (
         best.ids,
         best.scores,
         best.log_mass,
         best.leads(),
-        best.hot(most=MAX_HOT, top_p=agreed.top_p),
+        best.hot(most=MAX_HOT, top_p=draw.top_p),
     ):
         found.append([_plain(row) for row in part[0]])
     return list(zip(*found, strict=True))
@@ -124,7 +127,8 @@ def readings(agreed, moment, scores):
 
 def certified(agreed, moment, doubt):
     """The positions whose readings are certain: with `no_repeat`, in sight of those before."""
-    if agreed.no_repeat and draws_alone(agreed, moment[1]) and doubt.uncertified.any():
+    needs = agreed.process.needs(shown_at(agreed, *moment).state)
+    if needs.draw.no_repeat and needs.words is not None and doubt.uncertified.any():
         return range(int(doubt.uncertified.argmax()))
     return np.flatnonzero(~doubt.uncertified)
 
@@ -211,7 +215,7 @@ def one_row(values, entries, weight=0.5, core=None, **changes):
     logits = torch.zeros(1, 1, len(values)) if core is None else torch.tensor([[core]])
     voice = Voice("d", weight, encode(rows, block=0, step=0, codec=Codec.TOPK, entries=entries))
     agreed = plan(**({"forbidden": (), "end": len(values) - 1} | changes))
-    return doubts(agreed, logits, [voice], block=1, step=0, caps=LIFTED)
+    return doubts(agreed, logits, [voice], shown=shown_at(agreed, 1, 0, positions=1), caps=LIFTED)
 
 
 def ids_asked(doubt):
@@ -244,9 +248,8 @@ def test_what_must_not_appear_is_never_asked_for():
     # At the first position of an answer the end is masked too.
     rows = encode(torch.tensor([row]), block=0, step=0, codec=Codec.TOPK, entries=1)
     agreed = plan(forbidden=(), end=2)
-    first = doubts(
-        agreed, torch.tensor([[core]]), [Voice("d", 0.5, rows)], block=0, step=0, caps=LIFTED
-    )
+    shown, voice = shown_at(agreed, 0, 0, positions=1), Voice("d", 0.5, rows)
+    first = doubts(agreed, torch.tensor([[core]]), [voice], shown=shown, caps=LIFTED)
     assert ids_asked(first) == [1]
 
 
@@ -285,7 +288,9 @@ def test_weights_of_nought_and_full_rows_are_never_asked():
     whole = Voice("w", 0.5, encode(rows, block=0, step=0, codec=Codec.DENSE))
     every = Voice("e", 0.5, encode(rows, block=0, step=0, codec=Codec.TOPK, entries=3))
     for voices in ([], [silent], [whole], [every, silent, whole]):
-        doubt = doubts(plan(forbidden=(), end=2), core, voices, block=1, step=0, caps=LIFTED)
+        agreed = plan(forbidden=(), end=2)
+        shown = shown_at(agreed, 1, 0, positions=1)
+        doubt = doubts(agreed, core, voices, shown=shown, caps=LIFTED)
         assert not doubt.uncertified.any()
         assert doubt.asks == {}
 

@@ -1,34 +1,33 @@
 """Certified answers: whole runs with asks, beside those of full rows."""
 
+import asyncio
 import itertools
 
 import pytest
 import torch
-from common.collaboration.local import LocalDavid, run_local
 
-from common.collaboration.certification import AskCaps, Tally, doubts
+from common.collaboration.certification import AskCaps, doubts
 from common.collaboration.codec import encode
 from common.collaboration.contribution import Codec
-from common.collaboration.contributor import Contributor, Voicing
+from common.collaboration.contributor import Contributor, Encoding
+from common.collaboration.driver import Local
 from common.collaboration.fusion import Voice
+from common.collaboration.timing import Timing
 from common.denoising.halting import HaltRule
 from common.processes.simplex.settings import Projection, SelfConditioning
-from tests.loops import BLOCK, PROMPT, VOCABULARY, plan
+from tests.loops import STEPS, VOCABULARY, local_drive, plan, rows_by, shown_at
 from tests.tiny import tiny_model
 
 LIFTED = AskCaps(10**9, 10**9)
 
 
-def david(model, *, codec=Codec.TOPK, entries=2, kind=SelfConditioning.OWN, context=""):
+def david(model, agreed, *, codec=Codec.TOPK, entries=2):
     return Contributor(
-        model,
-        VOCABULARY,
-        prompt=PROMPT,
-        context=context,
-        voicing=Voicing(codec=codec, entries=entries, certify=codec is Codec.TOPK),
-        self_conditioning=kind,
-        answer_length=2 * BLOCK,
-        temperature=1.0,
+        rows_by(model),
+        agreed.process,
+        [agreed.prompt],
+        encoding=Encoding(codec, entries),
+        certify=codec is Codec.TOPK,
     )
 
 
@@ -51,36 +50,38 @@ def test_with_the_caps_lifted_all_tokens_are_those_of_full_rows(models, way, kin
     goliath, *small = models
     agreed = plan(self_conditioning=kind, **WAYS[way])
 
-    def run(codec, caps=None, tally=None):
+    def run(codec, caps=None):
         davids = {
-            f"d{i}": LocalDavid(david(m, codec=codec, entries=1 + i, kind=kind), 0.3)
+            f"d{i}": (david(m, agreed, codec=codec, entries=1 + i), 0.3)
             for i, m in enumerate(small)
         }
         seen = []
-        result = run_local(agreed, goliath, davids, seen.append, caps=caps, tally=tally)
+        drive = local_drive(agreed, goliath, davids, caps=caps)
+        result = asyncio.run(drive.run(seen.append))
         states = [one.state.estimate.tolist() for one in seen]
-        return result.ids.tolist(), result.steps, states
+        return (result.ids.tolist(), result.steps, states), drive.tally
 
-    certain, default = Tally(), Tally()
-    expected = run(Codec.DENSE)
-    assert run(Codec.TOPK, LIFTED, certain) == expected
+    expected, _ = run(Codec.DENSE)
+    found, certain = run(Codec.TOPK, LIFTED)
+    assert found == expected
     assert (certain.uncertified, certain.asks > 0) == (0, True)
     assert certain.asked_ids >= certain.asks
-    assert run(Codec.TOPK, None, default) != expected
+    found, default = run(Codec.TOPK, None)
+    assert found != expected
     assert (default.uncertified > 0, default.asks) == (True, 0)
 
 
-def test_contributors_that_cannot_answer_are_not_asked(models):
-    class Mute:
-        def __init__(self, inner):
-            self.contribute = inner.contribute
+def test_asks_that_are_not_answered_do_not_count(models):
+    class Mute(Local):
+        async def answer(self, ask):
+            return None
 
-    tally = Tally()
-    run_local(
-        plan(), models[0], {"d": LocalDavid(Mute(david(models[1])), 0.5)}, caps=LIFTED, tally=tally
-    )
-    assert tally.asks == 0
-    assert tally.uncertified > 0
+    agreed = plan()
+    mute = Mute(david(models[1], agreed), 0.5, Timing(STEPS))
+    drive = local_drive(agreed, models[0], {"d": mute}, caps=LIFTED)
+    asyncio.run(drive.run())
+    assert drive.tally.asks == 0
+    assert drive.tally.uncertified > 0
 
 
 def test_fusing_and_certifying_make_no_matrix_for_each_david():
@@ -102,6 +103,8 @@ def test_fusing_and_certifying_make_no_matrix_for_each_david():
 
     generator = torch.Generator().manual_seed(1)
     core = torch.randn(1, *shape, generator=generator)
+    agreed = plan(forbidden=(), end=0)
+    shown = shown_at(agreed, 0, 0, positions=shape[0])
     counts = {}
     for codec, number in itertools.product(Codec, (1, 5)):
         voices = [
@@ -113,7 +116,7 @@ def test_fusing_and_certifying_make_no_matrix_for_each_david():
             for i in range(number)
         ]
         with Counting() as counting:
-            doubts(plan(forbidden=(), end=0), core, voices, block=0, step=0)
+            doubts(agreed, core, voices, shown=shown)
         counts[codec, number] = counting.large
     assert 0 < counts[Codec.TOPK, 1] == counts[Codec.TOPK, 5]
     assert 0 < counts[Codec.DENSE, 1] == counts[Codec.DENSE, 5]

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.collaboration.certified_draw import uncertain_draws
-from common.denoising.sampling import project
-from common.denoising.streams import Words
+from common.denoising.streams import Philox, Words
 from tests.loops import plan
 
 SCORE = st.integers(-12, 0).map(lambda n: n / 4)  # ties are frequent
@@ -23,7 +22,9 @@ END = SIZE - 1
 def seen(bounds, exact, agreed):
     """What is uncertain, of bounds above (positions, V) and which of them are exact."""
     bounds, exact = torch.tensor(bounds), torch.tensor(exact)
-    return uncertain_draws(agreed, bounds, exact, ~exact, block=1, step=0)
+    process = agreed.process
+    words = Philox(process.seed).words((1, 0))
+    return uncertain_draws(process.draw, bounds, exact, ~exact, words)
 
 
 def outcomes(bounds, exact, agreed):
@@ -36,17 +37,9 @@ def outcomes(bounds, exact, agreed):
         ways.append(bounds.clone())
         for place, by in zip(open_, down, strict=True):
             ways[-1][place] -= by
-    rows = len(ways)
-    drafts = project(
-        torch.stack(ways),
-        Words([agreed.seed] * rows, [1] * rows, [0] * rows, torch.device("cpu")),
-        temperature=agreed.draw,
-        min_p=agreed.min_p,
-        top_p=agreed.top_p,
-        no_repeat=agreed.no_repeat,
-        end=agreed.end,
-    )
-    return drafts.numpy()
+    rows, process = len(ways), agreed.process
+    words = Words([process.seed] * rows, [1] * rows, [0] * rows, torch.device("cpu"))
+    return process.draw.tokens(torch.stack(ways), words).numpy()
 
 
 @st.composite
@@ -78,7 +71,7 @@ def test_a_token_that_is_certain_is_drawn_whatever_the_others_come_to(step):
     uncertain = seen(*step)
     assert not uncertain[exact.all(-1)].any()
     drafts = outcomes(*step)
-    until = int(uncertain.argmax()) if agreed.no_repeat and uncertain.any() else len(bounds)
+    until = int(uncertain.argmax()) if agreed.process.no_repeat and uncertain.any() else len(bounds)
     for position in range(until):
         assert uncertain[position] or len(set(drafts[:, position])) == 1
 

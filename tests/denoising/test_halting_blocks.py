@@ -1,7 +1,5 @@
 """Halting in the loop: which blocks end before their last step."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -16,6 +14,7 @@ from tests.loops import (
     moments,
     plan,
     predicts,
+    states,
     votes,
 )
 
@@ -28,14 +27,13 @@ def test_a_block_that_stands_still_ends_early(patience):
     assert moments(requests) == [(b, n) for b in range(2) for n in range(last + 1)]
     assert (result.block, result.step, result.steps) == (1, last, 2 * (last + 1))
     assert result.ids.tolist() == [SOUP] * BLOCK + [SOUP + 1] * BLOCK
-    assert predicts(requests)[last + 1].finished.tolist() == [SOUP] * BLOCK
+    assert predicts(requests)[last + 1].shown.finished.tolist() == [SOUP] * BLOCK
 
 
 def test_noise_cannot_stand_still():
     times = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2)
-    agreed = replace(halting(1), times=times)
-    requests, result = drive(agreed, lambda _: votes(SOUP))
-    assert [r.state.t for r in predicts(requests)] == [*times[:5], *times[:5]]
+    requests, result = drive(halting(1, times=times), lambda _: votes(SOUP))
+    assert [state.t for state in states(requests)] == [*times[:5], *times[:5]]
     assert result.ids.tolist() == [SOUP] * 2 * BLOCK
 
 
@@ -83,7 +81,7 @@ def test_sampling_does_not_disturb_halting():
     rows = leaning(SOUP, SOUP + 1, SOUP + 2, by=0.1)
     agreed = halting(2, temperature=2.0, min_p=0.01, max_tokens=BLOCK)
     requests, result = drive(agreed, lambda _: rows)
-    drawn = [r.state.estimate for r in predicts(requests)]
+    drawn = [state.estimate for state in states(requests)]
     assert len(drawn) == 3
     assert not np.array_equal(drawn[1], drawn[2])
     assert result.ids.tolist() == [SOUP] * BLOCK

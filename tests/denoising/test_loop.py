@@ -4,7 +4,6 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
-from common.collaboration.local import run_local
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +23,9 @@ from tests.loops import (
     moments,
     plan,
     predicts,
+    run_local,
     shares,
+    states,
     votes,
 )
 from tests.tiny import tiny_model
@@ -46,9 +47,9 @@ def test_each_step_predicts_then_collects():
     for n, (first, second) in enumerate(pairs):
         assert isinstance(first, Predict)
         assert second == Collect(n // STEPS, n % STEPS)
-        state = first.state
+        state = first.view.state
         assert (state.seed, state.block, state.step) == (7, n // STEPS, n % STEPS)
-        assert state.t == agreed.times[n % STEPS]
+        assert state.t == agreed.process.times[n % STEPS]
         assert state.estimate.dtype == np.int64
         assert state.estimate.shape == (BLOCK, 0 if n % STEPS == 0 else 1)
     assert (result.block, result.step) == (1, STEPS - 1)
@@ -57,7 +58,7 @@ def test_each_step_predicts_then_collects():
 def test_the_estimate_is_the_last_projection():
     turns = iter([SOUP, SOUP + 1, SOUP + 2, SOUP + 3])
     requests, result = drive(plan(max_tokens=BLOCK), lambda _: votes(next(turns)))
-    shown = [r.state.estimate[:, 0].tolist() for r in predicts(requests)[1:]]
+    shown = [state.estimate[:, 0].tolist() for state in states(requests)[1:]]
     assert shown == [[SOUP + n] * BLOCK for n in range(3)]
     assert result.ids.tolist() == [SOUP + 3] * BLOCK
 
@@ -91,14 +92,14 @@ def test_a_later_block_may_end_at_once():
 def test_finished_blocks_become_context():
     agreed = plan(max_tokens=3 * BLOCK, suffix=(SOUP, 3))
     requests, result = drive(agreed, lambda r: votes(SOUP + r.state.block))
-    prefixes = [r.prefix for r in predicts(requests)[::STEPS]]
+    prefixes = [r.view.prefix for r in predicts(requests)[::STEPS]]
     first, second = (SOUP,) * BLOCK, (SOUP + 1,) * BLOCK
     assert prefixes == [
-        agreed.prefix,
-        (*agreed.prefix, *first),
-        (*agreed.prefix, *first, *second),
+        agreed.prompt,
+        (*agreed.prompt, *first),
+        (*agreed.prompt, *first, *second),
     ]
-    assert all(r.suffix == (SOUP, 3) for r in predicts(requests))
+    assert all(r.view.suffix == (SOUP, 3) for r in predicts(requests))
     assert result.ids.tolist() == [*first, *second, *[SOUP + 2] * BLOCK]
     assert result.finish_reason is FinishReason.MAX_TOKENS
 
@@ -131,10 +132,11 @@ def test_finished_ids_are_shown_at_the_first_step_of_later_blocks_only():
     agreed = plan(max_tokens=3 * BLOCK)
     requests, _ = drive(agreed, lambda r: votes(SOUP + r.state.block))
     for r in predicts(requests):
-        if r.state.step == 0 and r.state.block > 0:
-            assert r.finished.tolist() == [SOUP + r.state.block - 1] * BLOCK
+        state = r.view.state
+        if state.step == 0 and state.block > 0:
+            assert r.shown.finished.tolist() == [SOUP + state.block - 1] * BLOCK
         else:
-            assert r.finished.shape == (0,)
+            assert r.shown.finished.shape == (0,)
 
 
 def test_who_decided_is_shown_with_the_next_step():
@@ -155,10 +157,10 @@ def test_who_decided_is_shown_with_the_next_step():
     requests, result = drive(plan(), core, fusing)
     expected = [Decider.BOTH, Decider.DAVID, Decider.NEITHER, *[Decider.CORE] * (BLOCK - 3)]
     first, *later = predicts(requests)
-    assert first.decided.shape == (0,)
+    assert first.shown.decided.shape == (0,)
     for r in later:
-        assert r.decided.dtype == np.uint8
-        assert r.decided.tolist() == expected
+        assert r.shown.decided.dtype == np.uint8
+        assert r.shown.decided.tolist() == expected
     assert result.decided.tolist() == expected
 
 
@@ -177,7 +179,7 @@ def test_forbidden_ids_never_appear():
     for temperature in (0.0, 5.0):
         agreed = plan(temperature=temperature, min_p=1e-6)
         requests, result = drive(agreed, lambda _: rows)
-        shown = np.concatenate([r.state.estimate.ravel() for r in predicts(requests)])
+        shown = np.concatenate([state.estimate.ravel() for state in states(requests)])
         assert not np.isin(shown, VOCABULARY.forbidden).any()
         assert not np.isin(result.ids, VOCABULARY.forbidden).any()
 
@@ -190,7 +192,7 @@ def test_the_answer_is_the_greedy_projection_of_the_last_scores():
     requests, result = drive(agreed, lambda _: next(turns))
     assert result.ids.tolist() == rows[-1][0].argmax(-1).tolist()
     # While the steps before it sampled.
-    assert (predicts(requests)[1].state.estimate[:, 0] != rows[0][0].argmax(-1).numpy()).any()
+    assert (states(requests)[1].estimate[:, 0] != rows[0][0].argmax(-1).numpy()).any()
 
 
 def test_the_scores_given_to_the_loop_are_left_alone():
@@ -216,13 +218,13 @@ def test_same_seed_same_answer_other_seed_another(model):
 def test_a_ramp_gives_each_position_its_own_time():
     agreed = plan(ramp=2.0, max_tokens=BLOCK)
     requests, _ = drive(agreed, lambda _: votes(SOUP))
-    times = np.stack([r.state.times for r in predicts(requests)])
+    times = np.stack([state.times for state in states(requests)])
     assert (times[0] == 1).all()
-    assert np.allclose(times[-1], agreed.times[-1])
+    assert np.allclose(times[-1], agreed.process.times[-1])
     assert (np.diff(times, axis=1) >= 0).all()
     assert (np.diff(times, axis=0) <= 0).all()
-    assert [r.state.noisiest for r in predicts(requests)] == times[:, -1].tolist()
-    assert all(r.state.times is None for r in predicts(drive(plan(), lambda _: votes(0))[0]))
+    assert [state.noisiest for state in states(requests)] == times[:, -1].tolist()
+    assert all(state.times is None for state in states(drive(plan(), lambda _: votes(0))[0]))
 
 
 def test_the_temperature_is_the_models_own_affair(model):
@@ -232,8 +234,8 @@ def test_the_temperature_is_the_models_own_affair(model):
     for temperature, wanted, draw in ((0.0, 1.0, 0.0), (0.3, 0.3, 1.0), (2.0, 2.0, 1.0)):
         agreed = plan(temperature=temperature)
         requests, _ = drive(agreed, lambda _: votes(SOUP))
-        assert {r.temperature for r in predicts(requests)} == {wanted}
-        assert agreed.draw == draw
+        assert {r.view.temperature for r in predicts(requests)} == {wanted}
+        assert agreed.process.draw.temperature == draw
 
 
 # Self-conditioning
@@ -249,23 +251,23 @@ def test_own_conditioning_follows_the_core_and_starts_anew_in_each_block():
 
     requests, _ = drive(plan(end=-1), logits, lambda c, _: Fused(-c, None))
     for n, r in enumerate(predicts(requests)):
-        if r.state.step == 0:
-            assert r.condition is None
+        if r.view.state.step == 0:
+            assert r.view.condition is None
         else:
             expected = conditioning.from_logits(given[n - 1])
-            assert torch.equal(r.condition.ids, expected.ids)
-            assert torch.equal(r.condition.weights, expected.weights)
+            assert torch.equal(r.view.condition.ids, expected.ids)
+            assert torch.equal(r.view.condition.weights, expected.weights)
 
 
 def test_estimate_conditioning_is_the_state_itself():
     agreed = plan(self_conditioning=SelfConditioning.ESTIMATE)
     requests, _ = drive(agreed, lambda r: votes(SOUP + r.state.step))
     for r in predicts(requests):
-        if r.state.step == 0:
-            assert r.condition is None
+        if r.view.state.step == 0:
+            assert r.view.condition is None
         else:
-            assert r.condition.ids[0].tolist() == r.state.estimate.tolist()
-            assert (r.condition.weights == 1).all()
+            assert r.view.condition.ids[0].tolist() == r.view.state.estimate.tolist()
+            assert (r.view.condition.weights == 1).all()
 
 
 def test_fused_conditioning_is_the_rounded_top_of_the_fused_scores():
@@ -279,23 +281,23 @@ def test_fused_conditioning_is_the_rounded_top_of_the_fused_scores():
     agreed = plan(self_conditioning=SelfConditioning.FUSED, temperature=1.0, forbidden=(0, END))
     requests, _ = drive(agreed, logits, lambda c, _: Fused(-c, None))
     for n, r in enumerate(predicts(requests)):
-        if r.state.step == 0:
-            assert r.condition is None
-            assert r.signal is None
+        if r.view.state.step == 0:
+            assert r.view.condition is None
+            assert r.view.state.signal is None
             continue
         expected = shares(-given[n - 1], agreed)
-        assert np.array_equal(r.signal.ids, expected.ids)
-        assert np.array_equal(r.signal.probabilities, expected.probabilities)
+        assert np.array_equal(r.view.state.signal.ids, expected.ids)
+        assert np.array_equal(r.view.state.signal.probabilities, expected.probabilities)
         bag = conditioning.from_signal(expected)
-        assert torch.equal(r.condition.ids, bag.ids)
-        assert torch.equal(r.condition.weights, bag.weights)
-        assert torch.equal(r.condition.rest, bag.rest)
+        assert torch.equal(r.view.condition.ids, bag.ids)
+        assert torch.equal(r.view.condition.weights, bag.weights)
+        assert torch.equal(r.view.condition.rest, bag.rest)
 
 
 @pytest.mark.parametrize("kind", [SelfConditioning.OWN, SelfConditioning.ESTIMATE])
 def test_without_it_no_signal_is_shown(kind):
     requests, _ = drive(plan(self_conditioning=kind), lambda _: votes(SOUP))
-    assert all(r.signal is None for r in predicts(requests))
+    assert all(state.signal is None for state in states(requests))
 
 
 # Everything after fusion
@@ -334,7 +336,7 @@ def test_nothing_but_the_candidates_is_read_after_fusion(
     given_scores = [first, second, second, first]
 
     def scrambled(core, _):
-        cut = core.amax(-1, keepdim=True) + agreed.draw * math.log(min_p)
+        cut = core.amax(-1, keepdim=True) + agreed.process.draw.temperature * math.log(min_p)
         below = -torch.rand(core.shape, generator=generator) * 1e4
         return Fused(torch.where(core < cut, cut - 1e-3 + below, core), None)
 
@@ -344,9 +346,9 @@ def test_nothing_but_the_candidates_is_read_after_fusion(
     ]
     (plain, result), (other, same) = runs
     assert moments(plain) == moments(other)
-    for a, b in zip(predicts(plain), predicts(other), strict=True):
-        assert np.array_equal(a.state.estimate, b.state.estimate)
-        if a.state.step:
+    for a, b in zip(states(plain), states(other), strict=True):
+        assert np.array_equal(a.estimate, b.estimate)
+        if a.step:
             assert np.array_equal(a.signal.ids, b.signal.ids)
             assert np.array_equal(a.signal.probabilities, b.signal.probabilities)
     assert result.ids.tolist() == same.ids.tolist()

@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from common.denoising.loop import Predict
+from common.denoising.process import View
 from common.processes.simplex import conditioning
 from common.processes.simplex.state import Bag, SimplexState
+from tests.tiny import view_at
 
 CPU = torch.device("cpu")
-NONE = np.empty(0, np.int64)
 
 
 def random_bag(rows: int, positions: int, width: int, size: int, seed: int = 0) -> Bag:
@@ -38,13 +38,13 @@ def inputs(
     }
 
 
-def request(seed: int, *, prompt: int, suffix: int = 0, step: int = 1, block: int = 16) -> Predict:
+def request(seed: int, *, prompt: int, suffix: int = 0, step: int = 1, block: int = 16) -> View:
     rng = np.random.default_rng(seed)
     state = SimplexState(seed, 0, step, 0.4, rng.integers(16, 100, (block, 1)))
     condition = conditioning.from_estimate(torch.from_numpy(state.estimate).unsqueeze(0))
     ids = tuple(rng.integers(16, 100, prompt).tolist())
     after = tuple(rng.integers(16, 100, suffix).tolist())
-    return Predict(state, ids, after, condition if seed % 2 else None, NONE, NONE)
+    return view_at(state, ids, suffix=after, condition=condition if seed % 2 else None)
 
 
 def spy_on_embeddings(model, **given) -> torch.Tensor:

@@ -6,10 +6,9 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from common.models.simplex_lm import predict
 from common.models.simplex_network import SimplexDiffusionConfig, SimplexDiffusionLM
 from tests.models.inputs import inputs, request
-from tests.tiny import tiny_vocabulary
+from tests.tiny import predict, tiny_vocabulary
 
 BACKBONES = {
     "llama": {

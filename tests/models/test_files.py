@@ -8,10 +8,9 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
 from common.errors import BadModelError, VocabularyMismatchError
 from common.models import registry
-from common.models.simplex_lm import predict
 from common.models.simplex_network import SimplexDiffusionConfig, SimplexDiffusionLM
 from tests.models.inputs import inputs, request
-from tests.tiny import save_tiny, tiny_vocabulary
+from tests.tiny import predict, save_tiny, tiny_vocabulary
 
 
 def test_save_and_load(tmp_path, model):

@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from common.models.simplex_lm import predict
 from common.processes.simplex import conditioning
 from common.processes.simplex.state import Bag
 from tests.models.inputs import dense_of, inputs, random_bag, request, spy_on_embeddings
-from tests.tiny import tiny_model, tiny_vocabulary
+from tests.tiny import predict, tiny_model, tiny_vocabulary
 
 # Input
 

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Normal
 
-from common.denoising.loop import Predict
+from common.denoising.process import View
 from common.denoising.streams import Words
-from common.models.simplex_lm import predict
 from common.processes.simplex import conditioning
 from common.processes.simplex.schedule import alpha_bar
 from common.processes.simplex.settings import Reading
@@ -26,7 +25,7 @@ from common.processes.simplex.state import (
     states_input,
 )
 from common.training.start import reread
-from tests.tiny import tiny_model, tiny_vocabulary
+from tests.tiny import predict, tiny_model, tiny_vocabulary, view_at
 
 CPU = torch.device("cpu")
 V, K = 400, 5.0
@@ -200,11 +199,10 @@ def test_some_positions_are_the_same_positions_of_all():
     torch.testing.assert_close(some, every[chosen])
 
 
-def request(seed: int, prompt: int) -> Predict:
+def request(seed: int, prompt: int) -> View:
     rng = np.random.default_rng(seed)
     state = SimplexState(seed, 0, 1, 0.4, rng.integers(16, 100, (16, 1)))
-    empty = np.empty(0, np.int64)
-    return Predict(state, tuple(rng.integers(16, 100, prompt).tolist()), (), None, empty, empty)
+    return view_at(state, tuple(rng.integers(16, 100, prompt).tolist()))
 
 
 def test_rows_of_a_padded_batch_are_those_alone():

@@ -6,20 +6,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from common.collaboration.local import LocalDavid, run_local
 
 from common.collaboration.contribution import Codec
-from common.collaboration.contributor import Contributor, Voicing
-from common.denoising.loop import Plan, Predict
+from common.collaboration.contributor import Contributor, Encoding
+from common.denoising.plan import Plan
 from common.denoising.streams import Purpose, Words, uniform
 from common.models import registry
-from common.models.simplex_lm import predict
 from common.processes.simplex import conditioning
 from common.processes.simplex.schedule import TimeWarp
 from common.processes.simplex.settings import SelfConditioning
 from common.processes.simplex.state import SimplexState, dense_evidence, extremes_evidence
 from tests import reference
-from tests.tiny import tiny_model, tiny_vocabulary
+from tests.loops import rows_by, run_local, simplex_plan, with_process
+from tests.tiny import predict, tiny_model, tiny_vocabulary, view_at
 
 CPU = torch.device("cpu")
 VOCABULARY = tiny_vocabulary()
@@ -63,8 +62,8 @@ def gumbels(block: int, step: int) -> torch.Tensor:
 
 
 def plan(*, blocks: int, temperature: float, own: bool, endless: bool, suffix=()) -> Plan:
-    return Plan(
-        prefix=PREFIX,
+    return simplex_plan(
+        prompt=PREFIX,
         suffix=VOCABULARY.suffix_ids(suffix),
         times=TimeWarp.from_curve().table(STEPS),
         block_length=BLOCK,
@@ -79,23 +78,24 @@ def plan(*, blocks: int, temperature: float, own: bool, endless: bool, suffix=()
 
 
 def slow(agreed: Plan, core, davids) -> list[int]:
+    process = agreed.process
     return reference.generate(
         reference.Member(core, PREFIX, 0.0),
         davids,
         normals=normals,
         gumbels=gumbels,
-        times=agreed.times,
+        times=process.times,
         blocks=agreed.blocks,
         k=core.config.simplex_value,
-        temperature=agreed.temperature,
-        min_p=agreed.min_p,
+        temperature=process.temperature,
+        min_p=process.min_p,
         forbidden=agreed.forbidden,
-        end=agreed.end,
-        self_conditioning=agreed.self_conditioning.value,
+        end=process.end,
+        self_conditioning=process.self_conditioning.value,
         suffix=agreed.suffix,
-        ramp=agreed.ramp,
-        no_repeat=agreed.no_repeat,
-        top_p=agreed.top_p,
+        ramp=process.ramp,
+        no_repeat=process.no_repeat,
+        top_p=process.top_p,
     )
 
 
@@ -103,17 +103,14 @@ def fast(agreed: Plan, core, davids) -> list[int]:
     local = {}
     for i, david in enumerate(davids):
         contributor = Contributor(
-            david.model,
-            VOCABULARY,
-            prompt=PROMPT,
-            suffix="then serve" if agreed.suffix else "",
-            context=CONTEXT if david.prompt == PRIVATE else "",
-            voicing=Voicing(contrast=david.contrast, codec=Codec.DENSE),
-            self_conditioning=agreed.self_conditioning,
-            answer_length=agreed.max_tokens,
-            temperature=agreed.temperature,
+            rows_by(david.model),
+            agreed.process,
+            (david.prompt, PREFIX),
+            suffix=agreed.suffix,
+            contrast=david.contrast,
+            encoding=Encoding(Codec.DENSE),
         )
-        local[f"david-{i}"] = LocalDavid(contributor, david.weight)
+        local[f"david-{i}"] = (contributor, david.weight)
     return run_local(agreed, core, local).ids.tolist()
 
 
@@ -135,19 +132,19 @@ def test_same_tokens_as_the_reference(members, temperature, blocks, own, count):
 
 @pytest.mark.parametrize("ramp", [0.5, 3.0])
 def test_same_tokens_with_a_ramp(members, ramp):
-    agreed = replace(plan(blocks=2, temperature=0.5, own=True, endless=True), ramp=ramp)
+    agreed = with_process(plan(blocks=2, temperature=0.5, own=True, endless=True), ramp=ramp)
     davids = [reference.Member(members[1], PRIVATE, 0.4, PREFIX, contrast=0.5)]
     expected = slow(agreed, members[0], davids)
     assert fast(agreed, members[0], davids) == expected
-    assert expected != slow(replace(agreed, ramp=0.0), members[0], davids)
+    assert expected != slow(with_process(agreed, ramp=0.0), members[0], davids)
 
 
 @pytest.mark.parametrize("top_p", [0.2, 0.8])
 def test_same_tokens_from_the_nucleus(members, top_p):
-    agreed = replace(plan(blocks=2, temperature=1.5, own=True, endless=True), min_p=0.01)
+    agreed = with_process(plan(blocks=2, temperature=1.5, own=True, endless=True), min_p=0.01)
     davids = [reference.Member(members[1], PRIVATE, 0.4, PREFIX, contrast=0.5)]
-    expected = slow(replace(agreed, top_p=top_p), members[0], davids)
-    assert fast(replace(agreed, top_p=top_p), members[0], davids) == expected
+    expected = slow(with_process(agreed, top_p=top_p), members[0], davids)
+    assert fast(with_process(agreed, top_p=top_p), members[0], davids) == expected
     assert expected != slow(agreed, members[0], davids)
 
 
@@ -158,10 +155,10 @@ def test_same_tokens_without_repeats(members, no_repeat, ends, top_p):
     agreed = plan(blocks=2, temperature=1.5, own=True, endless=True)
     left = {100, 101, 102, *([VOCABULARY.end] if ends else [])}  # of so few, runs come again
     rest = tuple(v for v in range(VOCABULARY.size) if v not in left)
-    agreed = replace(agreed, forbidden=rest, min_p=0.01, top_p=top_p)
+    agreed = with_process(replace(agreed, forbidden=rest), min_p=0.01, top_p=top_p)
     davids = [reference.Member(members[1], PRIVATE, 0.4, PREFIX, contrast=0.5)]
-    expected = slow(replace(agreed, no_repeat=no_repeat), members[0], davids)
-    assert fast(replace(agreed, no_repeat=no_repeat), members[0], davids) == expected
+    expected = slow(with_process(agreed, no_repeat=no_repeat), members[0], davids)
+    assert fast(with_process(agreed, no_repeat=no_repeat), members[0], davids) == expected
     assert ends or expected != slow(agreed, members[0], davids)
 
 
@@ -200,8 +197,7 @@ def test_the_reference_with_its_own_noise(members):
         with torch.no_grad():
             logits = reference.forward(core, PREFIX, (), x, times, none)
         state = SimplexState(seed, 0, 1, t, torch.tensor(targets).unsqueeze(1).numpy())
-        empty = state.estimate[:0, 0]
-        ours = predict(core, [Predict(state, PREFIX, (), None, empty, empty)])[0]
+        ours = predict(core, [view_at(state, PREFIX)])[0]
         for kept, scores in zip(losses, (logits, ours), strict=True):
             loss = torch.nn.functional.cross_entropy(scores, torch.tensor(targets))
             kept.append(loss.item())
