@@ -168,9 +168,8 @@ def settings_from_proto(message: pb.Settings, process: ProcessFacts) -> SessionS
         if member == "masked"
         else _simplex_settings(message.simplex)
     )
-    every = None
-    if message.HasField("every"):
-        every = from_fields(Every, message.every, "settings.every")
+    fresh = message.HasField("every")
+    every = from_fields(Every, message.every, "settings.every") if fresh else None
     settings = from_fields(SessionSettings, message, "settings", every=every, process=own)
     if settings.every is not None and settings.lag:
         raise refuse("settings.every", "none together with a lag", f"both, a lag of {settings.lag}")
