@@ -118,7 +118,7 @@ def ask_about_a_note(david: David, address: str, steps: int) -> list[Reply]:
         reply = asyncio.run(ask(question, david, place, timeout_s=120, on_draft=lambda _: None))
         print(f"  {name + ':':34} {reply.text}")
         replies.append(reply)
-    print("  (Of names and numbers in such notes this David copies four fifths: see the README.)")
+    print("  (Of the names and numbers in such notes four fifths come back: docs/measurements.md.)")
     return replies
 
 

@@ -1,6 +1,6 @@
 """A real server in the test's own process, a client of bare frames, and the pair that both use."""
 
-import functools
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -9,18 +9,22 @@ from typing import Any
 import grpc.aio
 import numpy as np
 import pytest
-from common.collaboration.plan import plan_for
 
-from common.collaboration.batcher import Engine
-from common.collaboration.compatibility import config_of, default_settings, process_of
+from common.collaboration.batcher import Batcher
+from common.collaboration.compatibility import default_settings
 from common.collaboration.contribution import Codec, Contribution
-from common.collaboration.fusion import Voice, fuse
-from common.collaboration.settings import SessionSettings
-from common.denoising.loop import Predict, Result, denoise
+from common.collaboration.driver import Drive, Local
+from common.collaboration.opening import plan_for, process_for
+from common.collaboration.settings import ContributorSettings, Requested, SessionSettings
+from common.collaboration.timing import timing_of
+from common.denoising.loop import Result
+from common.denoising.process import Shown
+from common.denoising.streams import Philox
 from common.guidance.guide import Guide, guided
-from common.models.simplex_lm import predict
+from common.models.registry import simplex_model
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
+from common.text.templates import asked as asked_for
 from common.wire.channels import TlsFiles, error_from_rpc, open_channel, open_server
 from common.wire.conversions import (
     client_frame_to_proto,
@@ -28,17 +32,17 @@ from common.wire.conversions import (
     split_contribution,
 )
 from common.wire.frames import Limits, Open, Opened, Role, ServerFrame
-from david_client.asking import CONTRIBUTOR_ID, David, Draft, Question, Reply
+from david_client.asking import CONTRIBUTOR_ID, Draft, Question, Reply
 from david_client.client import Place, ask
 from david_client.embedded import ask_embedded
 from goliath_server.health import Health
-from goliath_server.server import host_of
 from goliath_server.service import Caps, CollaborationService
+from goliath_server.session import Host
 from tests.tiny import tiny_model, tiny_vocabulary
 
 VOCABULARY = tiny_vocabulary()
-GOLIATH = tiny_model(VOCABULARY, seed=1)
-DAVID = David("d", tiny_model(VOCABULARY, seed=2), VOCABULARY)
+GOLIATH = simplex_model("g", tiny_model(VOCABULARY, seed=1), VOCABULARY)
+DAVID = simplex_model("d", tiny_model(VOCABULARY, seed=2), VOCABULARY)
 PROMPT = "how do i make soup"
 CONTEXT = "the soup is of cold milk"
 
@@ -47,24 +51,36 @@ def quiet(_: Draft) -> None:
     """Show nothing."""
 
 
-def question(**wishes: Any) -> Question:
-    special = {name: wishes.pop(name) for name in ("context", "contrast") if name in wishes}
-    seed = wishes.pop("seed", 5)
-    return Question(PROMPT, seed, wishes={"steps": 4} | wishes, **special)
+def question(**requested: Any) -> Question:
+    special = {n: requested.pop(n) for n in ("context", "contrast", "suffix") if n in requested}
+    seed = requested.pop("seed", 5)
+    return Question(
+        asked_for(requested.pop("prompt", PROMPT)),
+        seed,
+        requested=Requested({"steps": 4} | requested),
+        **special,
+    )
 
 
 def settings(**changes: Any) -> SessionSettings:
-    return replace(default_settings(config_of(GOLIATH)), **({"steps": 3, "seed": 7} | changes))
+    return Requested({"steps": 3, "seed": 7} | changes).session(default_settings(GOLIATH))
 
 
-def open_frame(terms: SessionSettings | None = None, **changes: Any) -> Open:
+def mine(**changes: Any) -> ContributorSettings:
+    return Requested(changes).contributor(ContributorSettings())
+
+
+def open_frame(
+    terms: SessionSettings | None = None, own: ContributorSettings | None = None, **changes: Any
+) -> Open:
     frame = Open(
         role=Role.OWNER,
         contributor_id=CONTRIBUTOR_ID,
-        prompt=PROMPT,
+        messages=asked_for(changes.pop("prompt", PROMPT)),
         settings=terms or settings(),
-        process=process_of(config_of(GOLIATH)),
-        vocabulary_fingerprint=VOCABULARY.fingerprint,
+        contributor=own or mine(),
+        process=GOLIATH.predictor.process,
+        vocabulary=VOCABULARY.summary,
     )
     return replace(frame, **changes)
 
@@ -103,26 +119,26 @@ async def serving(
     await health.set(serving=ready)
     await server.start()
     try:
-        predictor = guided(functools.partial(predict, GOLIATH), guide)
-        async with Engine(predictor) as engine:
+        predict = guided(GOLIATH.predictor.predict, guide)
+        async with Batcher(predict, threaded=True) as batcher:
             if ready:
-                host = host_of("g", GOLIATH, VOCABULARY, limits)
-                service.begin(replace(host, guide=guide and guide.choice), engine)
+                service.begin(Host(GOLIATH, limits, guide and guide.choice), batcher)
             yield Served(service, server, health, f"127.0.0.1:{port}", client_tls)
     finally:
         await server.stop(None)
 
 
 def embedded(asked: Question, guide: Guide | None = None) -> Reply:
-    return ask_embedded(
-        asked, DAVID, goliath="g", model=GOLIATH, vocabulary=VOCABULARY, on_draft=quiet, guide=guide
-    )
+    """The embedded answer, also from within a running event loop."""
+    with asyncio.Runner() as runner:
+        asking = ask_embedded(asked, DAVID, GOLIATH, on_draft=quiet, guide=guide)
+        return runner.run(asking)
 
 
 async def same_over_the_wire(asked: Question) -> Reply:
     """The networked answer, which is the embedded one in all that can be compared."""
     async with serving() as served:
-        over, here = await served.ask(asked), embedded(asked)
+        over, here = await served.ask(asked), await asyncio.to_thread(embedded, asked)
     assert over.tokens == here.tokens
     assert over.finish_reason == here.finish_reason
     assert (over.steps_run, over.david_steps) == (here.steps_run, here.david_steps)
@@ -138,31 +154,43 @@ def calm_pair(monkeypatch: pytest.MonkeyPatch) -> None:
         model = tiny_model(VOCABULARY, seed=seed)
         for part in (model.state_map, model.condition_map):
             part.weight.data *= 0.02
-        david = David("d", model, VOCABULARY)
-        monkeypatch.setattr(f"tests.serving.{name}", david if name == "DAVID" else model)
+        calm = simplex_model(name[0].lower(), model, VOCABULARY)
+        monkeypatch.setattr(f"tests.serving.{name}", calm)
+
+
+class Sometimes(Local):
+    """A David that takes part in some steps alone, counted over all blocks."""
+
+    def __init__(self, *given: Any, took_part: set[int], steps: int) -> None:
+        super().__init__(*given)
+        self._took_part, self._steps, self._now = took_part, steps, True
+
+    async def begin(self, shown: Shown) -> None:
+        self._now = shown.state.block * self._steps + shown.state.step in self._took_part
+        if self._now:
+            await super().begin(shown)
+
+    async def contribution(self, step: int) -> Contribution | None:
+        return await super().contribution(step) if self._now else None
+
+
+async def _generated_with(asked: Question, took_part: set[int]) -> Result:
+    terms = asked.settings(default_settings(GOLIATH))
+    own = asked.requested.contributor(ContributorSettings())
+    plan = plan_for(GOLIATH, terms, messages=asked.messages)
+    async with Batcher(DAVID.predictor.predict) as small, Batcher(GOLIATH.predictor.predict) as big:
+        david = asked.contributor(DAVID, small.predict, plan.process, terms, own)
+        local = Sometimes(
+            david, own.weight, timing_of(terms), took_part=took_part, steps=terms.steps
+        )
+        drive = Drive(plan, big.predict, {CONTRIBUTOR_ID: local}, stream=Philox(terms.seed))
+        return await drive.run()
 
 
 def generated_with(asked: Question, took_part: set[int]) -> Result:
     """The local run in which David took part in just these steps, counted over all blocks."""
-    terms = asked.settings(default_settings(config_of(GOLIATH)))
-    david = asked.contributor(DAVID, terms)
-    loop = denoise(plan_for(config_of(GOLIATH), VOCABULARY, terms, prompt=asked.prompt), fuse)
-    request: Any = next(loop)
-    untold = np.empty(0, np.int64)
-    try:
-        while True:
-            assert isinstance(request, Predict)
-            number = request.state.block * terms.steps + request.state.step
-            untold = np.concatenate((untold, request.finished))
-            voices = []
-            if number in took_part:
-                given = david.contribute(request.state, untold)
-                voices = [Voice(CONTRIBUTOR_ID, terms.weight, given)]
-                untold = np.empty(0, np.int64)
-            loop.send(predict(GOLIATH, [request]))
-            request = loop.send(voices)
-    except StopIteration as done:
-        return done.value
+    with asyncio.Runner() as runner:
+        return runner.run(_generated_with(asked, took_part))
 
 
 def contribution(
@@ -188,6 +216,7 @@ class BareClient:
     def __init__(self, call: Any, address: str) -> None:
         self.call = call
         self.opened: Opened | None = None
+        self.process: Any = None
         self._address = address
 
     async def send(self, *frames: Any) -> None:
@@ -211,9 +240,10 @@ class BareClient:
     async def read(self) -> ServerFrame:
         message = await self.call.read()
         assert message is not grpc.aio.EOF
-        frame = server_frame_from_proto(message, opened=self.opened)
+        frame = server_frame_from_proto(message, opened=self.opened, process=self.process)
         if isinstance(frame, Opened):
             self.opened = frame
+            self.process = process_for(frame.settings, frame.times, frame.end_ids)
         return frame
 
     async def open(self, frame: Open | None = None) -> Opened:

@@ -1,4 +1,4 @@
-"""The repository is what the README says it is, and the rooms keep their rules."""
+"""The repository is what its pages say it is, and the rooms keep their rules."""
 
 import ast
 import importlib
@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("common", "goliath_server", "david_client")
 PROGRAMS = {"goliath": "goliath_server.cli", "david": "david_client.cli"}
 UNPICKLERS = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-DOCUMENTS = ("README.md", "MEASUREMENTS.md")
+DOCUMENTS = ("README.md", *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md"))))
+TREE = "docs/developers.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -30,7 +31,7 @@ def sources(*rooms):
 
 
 def blocks(language, *documents):
-    texts = [(ROOT / name).read_text(encoding="utf-8") for name in documents or ("README.md",)]
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in documents]
     return [body for text in texts for name, body in FENCE.findall(text) if name == language]
 
 
@@ -52,9 +53,9 @@ def tree_paths(tree: str) -> Iterator[str]:
         yield path
 
 
-def readme_tree():
-    trees = [body for body in blocks("") + blocks("text") if "\ncommon/" in body]
-    assert len(trees) == 1, "expected one fenced tree in README.md, with a line `common/`"
+def documented_tree():
+    trees = [body for body in blocks("text", TREE) if "\ncommon/" in body]
+    assert len(trees) == 1, f"expected one fenced tree in {TREE}, with a line `common/`"
     return set(tree_paths(trees[0]))
 
 
@@ -71,23 +72,54 @@ def test_tree_paths_follow_the_indentation():
     ]
 
 
-def test_readme_tree_names_only_what_exists():
-    assert sorted(path for path in readme_tree() if not (ROOT / path).exists()) == []
+def test_tree_names_only_what_exists():
+    assert sorted(path for path in documented_tree() if not (ROOT / path).exists()) == []
 
 
-def test_readme_tree_names_every_module():
+def test_tree_names_every_module():
     modules = [p for p in sources(*PACKAGES) if p.name != "__init__.py" and p.parent.name != "pb"]
     people = [p for room in ("scripts", "examples") for p in (ROOT / room).iterdir() if p.is_file()]
     rooms = [ROOT / "common/pb", ROOT / "common/bundled", ROOT / "proto/goliath/v1", ROOT / "tests"]
     wanted = {path.relative_to(ROOT).as_posix() for path in [*modules, *people, *rooms]}
-    assert sorted(wanted - readme_tree()) == []
+    assert sorted(wanted - documented_tree()) == []
 
 
-# --- the commands of the README and of the measurements ---
+# --- the pages ---
+
+
+def anchors(text: str) -> set[str]:
+    """What a link can point to in a page: each heading, as GitHub spells it."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_pages_link_to_what_exists():
+    lost = []
+    for name in DOCUMENTS:
+        page = ROOT / name
+        links = re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text(encoding="utf-8")))
+        for link in (link for link in links if not link.startswith("https://")):
+            path, _, anchor = link.partition("#")
+            to = (page.parent / path).resolve() if path else page
+            if not to.exists() or (
+                anchor and anchor not in anchors(to.read_text(encoding="utf-8"))
+            ):
+                lost.append(f"{name}: {link}")
+    assert lost == []
+
+
+def test_readme_is_short_and_leads_to_every_page():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    assert [name for name in DOCUMENTS[1:] if f"({name})" not in text] == []
+
+
+# --- the commands of the pages ---
 
 
 def documented_commands(*documents):
-    lines = "".join(blocks("sh", *documents)).replace("\\\n", " ").splitlines()
+    typed = re.findall(r"^\$ .*\n", "".join(blocks("console", *documents)), re.MULTILINE)
+    lines = "".join([*blocks("sh", *documents), *typed]).replace("\\\n", " ").splitlines()
     found = []
     for line in lines:
         words = shlex.split(line.removeprefix("$ "), comments=True)

@@ -159,7 +159,9 @@ def allowed(plan: Plan, scores: Tensor, opened: np.ndarray, *, first: int | None
 def _decided(
     before: np.ndarray | None, ids: np.ndarray, opened: np.ndarray, rows: Tensor, fused: Fused
 ) -> np.ndarray:
-    """(positions,) uint8 who decided the ids; positions that were not open stay as they were."""
+    """(positions,) uint8 who decided the ids; positions that were not open stay as they were, at
+    first `NEITHER`.
+    """
     decided = np.full(len(ids), Decider.NEITHER, np.uint8) if before is None else before.copy()
     chosen = torch.from_numpy(ids[opened]).to(rows.device).unsqueeze(0)
     decided[opened] = deciders(chosen, rows.argmax(-1), fused.david_choice)[0].cpu().numpy()

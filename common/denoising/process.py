@@ -28,9 +28,16 @@ class Draft:
     and h is 0 where there is nothing anywhere.
     """
     settled: np.ndarray
-    """(positions,) bool, which ids are decided for good."""
+    """(positions,) bool, which ids are decided; for good, but where a process edits."""
     probability: np.ndarray
     """(positions,) fp32 in [0, 1], how sure a guess is; 1 where an id is settled."""
+
+    @property
+    def best(self) -> np.ndarray:
+        """(positions,) int64, the settled id or best guess; `NOTHING` where there is neither."""
+        none = np.full((len(self.ids), 1), NOTHING)
+        best: np.ndarray = np.concatenate((self.ids, none), 1)[:, 0]
+        return best
 
 
 class State(Protocol):
@@ -77,7 +84,7 @@ class View:
     temperature: float = 1.0
     """What the model's logits are divided by, above 0."""
     cache: Any = None
-    """What the model keeps of the prefix, if it keeps anything."""
+    """What the model keeps of the prefix; None where it keeps nothing, and it reads the prefix."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,11 +104,15 @@ class Advanced:
     """What came of a step."""
 
     ids: np.ndarray
-    """(positions,) int64, the best guess of each position; the block's ids when it ended."""
+    """(positions,) int64, the best guess of each position, `NOTHING` where there was none yet; the
+    block's ids when it ended.
+    """
     state: State | None
     """The next state; None when the block ended."""
     condition: Any = None
-    """What the large model conditions on next, where that is made of the fused rows."""
+    """What the large model conditions on next in place of what it remembers, where that is made of
+    the fused rows.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +165,15 @@ class Process(Protocol):
         """The first state of a block, of which the first ids are given."""
 
     def open(self, state: Any) -> np.ndarray:
-        """(open,) int64, the positions whose rows a state needs, rising."""
+        """(open,) int64, the positions whose rows a state needs, rising; at least one."""
 
     def condition(self, state: Any, own: Any) -> Any:
         """What a model conditions on at a state; None for nothing.
 
         Args:
             state: the state.
-            own: what `remember` made of its own rows at the step before; None where it has none.
+            own: what `remember` made of its own rows at the step before, or the `condition` of
+                `Advanced`, which is of the same kind; None where it has none.
         """
 
     def remember(self, rows: Tensor) -> Any:

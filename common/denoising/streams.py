@@ -74,8 +74,10 @@ class Stream(Protocol):
     """The draws of a session, by what they are for.
 
     Each draw is named by its purpose and its moment, (block, step), and has a shape (positions,
-    draws). A counter-based stream gives the same name the same numbers; a recorded one, or one
-    that a generator draws, gives them in the order in which they are asked for.
+    draws). A process asks once for each name; what makes a state, such as its noise, has that
+    state's moment, and what decides a step the moment of the state that it decides. A
+    counter-based stream gives the same name the same numbers; a recorded one, or one that a
+    generator draws, gives them in the order in which they are asked for.
     """
 
     def uniform(self, purpose: Purpose, at: tuple[int, int], shape: tuple[int, int]) -> Tensor:

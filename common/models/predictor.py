@@ -1,7 +1,7 @@
 """The seam between the driver and a model: anything that turns views into rows of logits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -48,3 +48,24 @@ class Predictor(Protocol):
         """Rows (1, open, V) fp32 of each view, on the model's device; views of one batch are of
         one block length.
         """
+
+
+class Text:
+    """What a model keeps of one session's text before its blocks: read once, then grown."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        """Nothing is read yet."""
+        self._predictor = predictor
+        self._prefix: Prefix | None = None
+
+    def grow(self, ids: tuple[int, ...]) -> Prefix:
+        """The whole text so far; to resume a session, grow it in the pieces of the first time."""
+        if self._prefix is None:
+            self._prefix = self._predictor.prefix(ids)
+        elif fresh := ids[len(self._prefix.ids) :]:
+            self._prefix = self._predictor.extend(self._prefix, fresh)
+        return self._prefix
+
+    def before(self, view: View) -> View:
+        """The view with what the model keeps of its prefix, which it reads now where it is new."""
+        return replace(view, cache=self.grow(view.prefix).cache)

@@ -93,7 +93,7 @@ class SimplexPredictor:
 
     @torch.inference_mode()
     def predict(self, views: Sequence[View]) -> Sequence[Tensor]:
-        """Logits of views with one block length, (1, positions, V) fp32 each."""
+        """Logits of the open positions of views with one block length, (1, open, V) fp32 each."""
         config, device = self.config, self.device
         states = [cast(SimplexState, view.state) for view in views]
         positions = states[0].positions
@@ -129,7 +129,10 @@ class SimplexPredictor:
             None if mask is None else mask.to(device),
             temperature=torch.tensor(temperatures, device=device) if tempered else None,
         ).logits
-        return list(logits.split(1))
+        return [
+            rows if len(view.open) == positions else rows[:, view.open]
+            for rows, view in zip(logits.split(1), views, strict=True)
+        ]
 
 
 def _on(bag: Bag, device: torch.device) -> Bag:

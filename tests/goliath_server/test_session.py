@@ -8,8 +8,9 @@ import pytest
 
 from common.collaboration.fusion import fuse
 from common.denoising.halting import HaltRule
-from common.denoising.loop import Predict, denoise
+from common.denoising.loop import Predict, Result, denoise
 from common.denoising.plan import FinishReason
+from common.denoising.streams import Philox
 from common.errors import (
     BadDataError,
     CollaborationError,
@@ -19,19 +20,18 @@ from common.errors import (
     StepOutOfRangeError,
     VocabularyMismatchError,
 )
-from common.models.simplex_lm import predict
 from common.processes.simplex.settings import Projection, SelfConditioning
 from common.wire.conversions import split_contribution
 from common.wire.frames import Checkpoint, Limits, Outcome, Role
-from goliath_server.server import host_of
-from goliath_server.session import Session, open_session
-from tests.serving import GOLIATH, PROMPT, VOCABULARY, contribution, open_frame, settings
+from goliath_server.session import Host, Session, open_session
+from tests.serving import GOLIATH, PROMPT, VOCABULARY, contribution, mine, open_frame, settings
 
-HOST = host_of("g", GOLIATH, VOCABULARY, Limits())
+HOST = Host(GOLIATH, Limits())
 
 
 def opened(**changes: Any) -> Session:
-    return open_session(open_frame(settings(**changes)), HOST, session_id="s")
+    frame = open_frame(settings(**changes), mine(**changes))
+    return open_session(frame, HOST, session_id="s")
 
 
 def parts(session: Session, block: int, step: int, *, size: int = 2**20) -> list[Any]:
@@ -46,21 +46,29 @@ def parts(session: Session, block: int, step: int, *, size: int = 2**20) -> list
 
 def begun(session: Session, steps: int = 1) -> Any:
     """The session with so many steps begun and all but the last closed without a contribution."""
-    loop = denoise(session.plan, fuse)
+    loop = denoise(session.plan, Philox(7))
     request: Any = next(loop)
     for step in range(steps):
         assert isinstance(request, Predict)
-        session.begin(request)
+        session.begin(request.shown)
         if step + 1 < steps:
-            loop.send(predict(GOLIATH, [request]))
-            request = loop.send(session.close())
-    return request
+            (rows,) = GOLIATH.predictor.predict([request.view])
+            loop.send(rows)
+            assert session.close() is None
+            request = loop.send(fuse(rows, []))
+    return request.shown
+
+
+def outcomes(session: Session) -> list[Outcome]:
+    nothing = Result(np.empty(0, np.int64), FinishReason.MAX_TOKENS, 0, 0, 0, np.empty(0, np.uint8))
+    (told,) = session.completed(nothing, uncertified=0).participations
+    return [Outcome(one) for one in told.outcomes]
 
 
 def test_what_is_agreed_is_what_was_wished() -> None:
     session = opened()
     assert session.opened.settings == settings()
-    assert session.opened.times == GOLIATH.config.warp.table(3)
+    assert session.opened.times == GOLIATH.predictor.config.warp.table(3)
     assert session.opened.prompt_ids.tolist() == list(
         VOCABULARY.prompt_ids(VOCABULARY.encode(PROMPT).ids)
     )
@@ -73,19 +81,19 @@ def test_every_way_of_sampling_suits_every_model(
     kind: SelfConditioning, projection: Projection
 ) -> None:
     session = opened(self_conditioning=kind, projection=projection, halt_patience=2, halt_margin=1)
-    assert session.plan.self_conditioning is kind
-    assert session.plan.projection is projection
-    assert session.plan.halting == HaltRule(2, 1.0)
+    assert session.plan.process.self_conditioning is kind
+    assert session.plan.process.projection is projection
+    assert session.plan.process.halting == HaltRule(2, 1.0)
 
 
 def test_a_fused_signal_is_shown_with_its_step() -> None:
     session = opened(self_conditioning=SelfConditioning.FUSED)
     request = begun(session)
-    assert session.begin(request).fused is None
+    assert session.begin(request).state.signal is None
     request = begun(session, steps=2)
-    shown = session.begin(request).fused
+    shown = session.begin(request).state.signal
     assert shown is not None
-    assert shown is request.signal
+    assert shown is request.state.signal
     assert shown.ids.shape == shown.probabilities.shape
     assert len(shown.ids) == 16
 
@@ -157,9 +165,10 @@ def test_a_contribution_in_parts_is_taken_whole() -> None:
         assert not session.answered
         session.accept(piece)
     assert session.answered
-    (voice,) = session.close()
-    assert voice.weight == 0.75
-    assert len(voice.contribution.counts) == 16
+    assert session.mine.weight == 0.75
+    contribution = session.close()
+    assert contribution is not None
+    assert len(contribution.counts) == 16
 
 
 def test_a_contribution_ahead_is_refused() -> None:
@@ -183,9 +192,7 @@ def test_steps_that_halting_left_out_never_came() -> None:
         session.accept(parts(session, 0, 2)[0])
     session.accept(parts(session, 1, 0)[0])
     session.close()
-    told = session._participations()[0]
-    expected = [Outcome.MISSED, Outcome.LATE, Outcome.TOOK_PART]
-    assert [Outcome(o) for o in told.outcomes] == expected
+    assert outcomes(session) == [Outcome.MISSED, Outcome.LATE, Outcome.TOOK_PART]
 
 
 def test_late_ones_and_copies_are_counted_and_dropped() -> None:
@@ -195,9 +202,8 @@ def test_late_ones_and_copies_are_counted_and_dropped() -> None:
     for _ in range(2):
         session.accept(parts(session, 0, 1)[0])
     assert session.dropped == 2
-    assert len(session.close()) == 1
-    told = session._participations()[0]
-    assert [Outcome(o) for o in told.outcomes] == [Outcome.LATE, Outcome.TOOK_PART]
+    assert session.close() is not None
+    assert outcomes(session) == [Outcome.LATE, Outcome.TOOK_PART]
 
 
 def test_the_rest_of_a_step_that_was_closed_does_not_disturb_the_next() -> None:
@@ -205,15 +211,14 @@ def test_the_rest_of_a_step_that_was_closed_does_not_disturb_the_next() -> None:
     first, *_ = parts(session, 0, 0, size=256 + 40)
     begun(session, steps=1)
     session.accept(first)
-    assert session.close() == []
+    assert session.close() is None
     session.begin(begun(opened(), steps=2))
     for piece in parts(session, 0, 0, size=256 + 40)[1:]:
         session.accept(piece)
     session.accept(parts(session, 0, 1)[0])
     assert session.answered
     session.close()
-    told = session._participations()[0]
-    assert [Outcome(o) for o in told.outcomes] == [Outcome.LATE, Outcome.TOOK_PART]
+    assert outcomes(session) == [Outcome.LATE, Outcome.TOOK_PART]
 
 
 def test_parts_out_of_order_break_the_contract() -> None:
@@ -229,19 +234,6 @@ def test_weight_0_collects_nothing() -> None:
     assert session.answered
     session.accept(parts(session, 0, 0)[0])
     assert session.dropped == 1
-    assert session.close() == []
-    assert session._participations() == ()
-
-
-def test_an_early_end_tells_the_draft() -> None:
-    session = opened(max_tokens=10)
-    request = begun(session)
-    empty = session.stopped(request, FinishReason.DRAINING)
-    assert (len(empty.ids), len(empty.decided)) == (0, 0)
-    session = opened(max_tokens=10)
-    request = begun(session, steps=2)
-    told = session.stopped(request, FinishReason.CLIENT_FINISHED)
-    assert told.finish_reason is FinishReason.CLIENT_FINISHED
-    assert 0 < len(told.ids) <= 10
-    assert (told.block, told.step) == (0, 1)
-    assert len(told.participations[0].outcomes) == 1
+    assert session.close() is None
+    with pytest.raises(ValueError, match="unpack"):
+        outcomes(session)
