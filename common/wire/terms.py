@@ -42,7 +42,7 @@ from common.wire.checks import (
 )
 from common.wire.frames import MAX_INDEX, MAX_VOCABULARY, PROTOCOL_VERSION, Limits, Role
 
-ENUMS: dict[type[StrEnum], dict[Any, Any]] = {
+ENUMS: dict[Any, dict[Any, Any]] = {
     kind: {one: numbers.Value(f"{prefix}_{one.name}") for one in kind}
     for kind, numbers, prefix in (
         (Role, pb.Role, "ROLE"),
@@ -96,8 +96,8 @@ def from_fields(kind: type[_Declared], message: Any, name: str, **others: Any) -
         others: Fields that are made in another way.
     """
     found = {
-        one.name: choice(f"{name}.{one.name}", getattr(message, one.name), ENUMS[one.type])
-        if one.type in ENUMS
+        one.name: choice(f"{name}.{one.name}", getattr(message, one.name), ENUMS[type(one.default)])
+        if type(one.default) in ENUMS
         else in_range(f"{name}.{one.name}", getattr(message, one.name), declared)
         for one, declared in settings_of(kind)
         if one.name not in others
