@@ -7,18 +7,20 @@ import numpy as np
 import pytest
 
 from common.collaboration.contribution import Ask
+from common.collaboration.opening import process_for
 from common.collaboration.timing import Every
 from common.denoising.plan import FinishReason
 from common.errors import InvalidFrameError, StepOutOfRangeError
+from common.processes.simplex.process import Simplex
 from common.processes.simplex.state import FusedSignal
 from common.wire.frames import Completed, Limits, Opened, Step
 from david_client.checks import check_ask, check_completed, check_step
-from goliath_server.server import host_of
-from goliath_server.session import open_session
+from goliath_server.session import Host, open_session
 from tests.serving import GOLIATH, VOCABULARY, open_frame, settings
 
-HOST = host_of("g", GOLIATH, VOCABULARY, Limits())
+HOST = Host(GOLIATH, Limits())
 STEPS = 5
+TIMES = GOLIATH.predictor.times(STEPS)
 
 
 def opened(**changes: Any) -> Opened:
@@ -28,7 +30,10 @@ def opened(**changes: Any) -> Opened:
 
 
 def step(block: int, number: int, *, token: int = 60) -> Step:
-    return Step(block, number, np.full((16, 1 if number else 0), token, np.int64))
+    process = process_for(settings(steps=STEPS), TIMES, VOCABULARY.ends)
+    assert isinstance(process, Simplex)
+    estimate = np.full((16, 1 if number else 0), token, np.int64)
+    return Step(block, number, process.state(block, number, estimate))
 
 
 def follows(terms: Opened, before: tuple[int, int], after: tuple[int, int]) -> bool:
@@ -101,24 +106,25 @@ def test_an_answer_that_is_not_whole_may_end_anywhere(reason: FinishReason) -> N
 def test_a_signal_gives_no_share_to_the_templates_ids() -> None:
     ids = np.tile(np.array([60, VOCABULARY.mask]), (16, 1))
     shares = np.tile(np.array([0.5, 0.0], np.float16), (16, 1))
-    shown = replace(step(0, 1), fused=FusedSignal(ids, shares))
+    state = step(0, 1).state
+    shown = replace(step(0, 1), state=replace(state, signal=FusedSignal(ids, shares)))
     check_step(shown, step(0, 0), opened(), VOCABULARY)
     shares = shares + np.float16(0.25)
-    wrong = replace(shown, fused=FusedSignal(ids, shares))
-    with pytest.raises(InvalidFrameError, match="fused ids"):
+    wrong = replace(shown, state=replace(state, signal=FusedSignal(ids, shares)))
+    with pytest.raises(InvalidFrameError, match="state ids"):
         check_step(wrong, step(0, 0), opened(), VOCABULARY)
 
 
 def test_an_ask_is_about_the_step_in_flight_once_and_after_its_contribution() -> None:
     terms, one = opened(certify=True), np.ones(1, np.int32)
     before, last = step(0, 1), step(0, 2)
-    check_ask(Ask(0, 2, one, one, one), last, last, terms)
+    check_ask(Ask(0, 2, one, one, one), last, last.state, terms)
     with pytest.raises(StepOutOfRangeError, match="in flight, step 2 of block 0, got step 1"):
-        check_ask(Ask(0, 1, one, one, one), last, before, terms)
+        check_ask(Ask(0, 1, one, one, one), last, before.state, terms)
     with pytest.raises(StepOutOfRangeError, match="before the first step"):
         check_ask(Ask(0, 0, one, one, one), None, None, terms)
-    for spoken in (None, before):
+    for answered in (None, before.state):
         with pytest.raises(InvalidFrameError, match="after its contribution"):
-            check_ask(Ask(0, 2, one, one, one), last, spoken, terms)
+            check_ask(Ask(0, 2, one, one, one), last, answered, terms)
     with pytest.raises(InvalidFrameError, match="none was agreed"):
-        check_ask(Ask(0, 2, one, one, one), last, last, opened())
+        check_ask(Ask(0, 2, one, one, one), last, last.state, opened())

@@ -113,7 +113,11 @@ def test_a_suffix_needs_its_feature() -> None:
         ({"role": Role.CONTRIBUTOR}, MissingFeatureError, "joining"),
         ({"session_id": "old"}, MissingFeatureError, "resuming"),
         ({"required_features": ("telepathy",)}, MissingFeatureError, "telepathy"),
-        ({"vocabulary_fingerprint": bytes(32)}, VocabularyMismatchError, "fingerprint"),
+        (
+            {"vocabulary": replace(VOCABULARY.summary, runs=bytes(8))},
+            VocabularyMismatchError,
+            "fingerprint",
+        ),
         (
             {"process": replace(open_frame().process, k=4.0, extremes_rows=3)},
             ProcessMismatchError,
