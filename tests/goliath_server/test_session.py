@@ -21,6 +21,7 @@ from common.errors import (
     VocabularyMismatchError,
 )
 from common.processes.simplex.settings import Projection, SelfConditioning
+from common.text.templates import asked
 from common.wire.conversions import split_contribution
 from common.wire.frames import Checkpoint, Limits, Outcome, Role
 from goliath_server.session import Host, Session, open_session
@@ -114,18 +115,18 @@ def test_a_suffix_needs_its_feature() -> None:
         ({"session_id": "old"}, MissingFeatureError, "resuming"),
         ({"required_features": ("telepathy",)}, MissingFeatureError, "telepathy"),
         (
-            {"vocabulary": replace(VOCABULARY.summary, runs=bytes(8))},
+            {"vocabulary": replace(VOCABULARY.summary, form=bytes(8))},
             VocabularyMismatchError,
-            "fingerprint",
+            "cut into them by other rules",
         ),
         (
             {"process": replace(open_frame().process, k=4.0, extremes_rows=3)},
             ProcessMismatchError,
             r"k: Goliath 5.0, David 4.0; extremes_rows",
         ),
-        ({"prompt": ""}, BadDataError, "empty"),
-        ({"prompt": " \n\t "}, BadDataError, "empty"),
-        ({"prompt": "soup " * 300}, BadDataError, "256 positions"),
+        ({"messages": asked("")}, BadDataError, "empty"),
+        ({"messages": asked(" \n\t ")}, BadDataError, "empty"),
+        ({"messages": asked("soup " * 300)}, BadDataError, "256 positions"),
         ({"settings": settings(max_tokens=250)}, BadDataError, "256 positions"),
     ],
 )
