@@ -29,7 +29,8 @@ def check_vocabulary(goliath: VocabularySummary, david: VocabularySummary) -> No
     difference = goliath.difference(david)
     if difference is not None:
         raise VocabularyMismatchError(
-            f"vocabulary: Goliath's and David's do not fit: {difference}",
+            f"vocabulary: Goliath's has the fingerprint {goliath.fingerprint}, "
+            f"David's {david.fingerprint}: {difference}",
             remedy="Use a David that was trained with the tokenizer.json of this Goliath",
         )
 

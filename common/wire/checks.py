@@ -207,29 +207,22 @@ def unique_in_rows(name: str, ids: np.ndarray, counts: np.ndarray | list[int]) -
         raise refuse(name, "unique ids in a row", f"id {key & 0xFFFFFFFF} twice in row {key >> 32}")
 
 
-def floats_from_bytes(name: str, data: bytes, *, code: str, count: int) -> np.ndarray:
-    """(count,) finite numbers of the little-endian type `code`."""
-    dtype = np.dtype(code)
-    values = np.frombuffer(length(name, data, count * dtype.itemsize), dtype=dtype)
-    if not np.isfinite(values).all():
-        raise refuse(name, "finite numbers", "NaN or infinity")
-    return values.astype(dtype.newbyteorder("="), copy=False)
-
-
 def bounded(name: str, values: np.ndarray, *, low: float, high: float) -> np.ndarray:
-    """The values, if all are in [low, high]."""
+    """The values, if all are finite and in [low, high]."""
+    # A NaN becomes the smallest and the largest one, and is in no range.
     if values.size and not (low <= values.min() and values.max() <= high):
-        raise refuse(name, f"values in [{low:g}, {high:g}]", f"{values.min()} to {values.max()}")
+        came = f"{values.min()} to {values.max()}"
+        raise refuse(name, f"finite values in [{low:g}, {high:g}]", came)
     return values
 
 
-def small_integers(
-    name: str, data: bytes, *, code: str, count: int, low: int, high: int
+def numbers_from_bytes(
+    name: str, data: bytes, *, code: str, count: int, low: float, high: float
 ) -> np.ndarray:
-    """(count,) integers of the little-endian type `code`, all in [low, high]."""
+    """(count,) numbers of the little-endian type `code`, all finite and in [low, high]."""
     dtype = np.dtype(code)
     values = np.frombuffer(length(name, data, count * dtype.itemsize), dtype=dtype)
-    return bounded(name, values, low=low, high=high)
+    return bounded(name, values, low=low, high=high).astype(dtype.newbyteorder("="), copy=False)
 
 
 def time_table(times: Iterable[float]) -> tuple[float, ...]:

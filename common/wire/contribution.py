@@ -12,16 +12,14 @@ from common.errors import LimitExceededError
 from common.pb import collaboration_pb2 as pb
 from common.wire.checks import (
     LOWEST_VALUE,
-    bounded,
     choice,
-    floats_from_bytes,
     id_bits,
     ids_from_bytes,
     ids_to_bytes,
     integer,
     length,
+    numbers_from_bytes,
     refuse,
-    small_integers,
     unique_in_rows,
 )
 from common.wire.frames import ContributionChunk, Opened
@@ -126,8 +124,14 @@ def chunk_from_proto(
     read = _dense_arrays if codec is Codec.DENSE else _topk_arrays
     counts, ids, values, floors = read(message, counted, opened)
     highest_mass = math.log(opened.vocabulary_size) + _MASS_SLACK
-    log_mass = floats_from_bytes("contribution.log_mass", message.log_mass, code="<f4", count=rows)
-    bounded("contribution.log_mass", log_mass, low=-_MASS_SLACK, high=highest_mass)
+    log_mass = numbers_from_bytes(
+        "contribution.log_mass",
+        message.log_mass,
+        code="<f4",
+        count=rows,
+        low=-_MASS_SLACK,
+        high=highest_mass,
+    )
     return ContributionChunk(
         block=block,
         step=step,
@@ -160,7 +164,7 @@ def _dense_arrays(message: pb.Contribution, counted: np.ndarray, opened: Opened)
 
 def _topk_arrays(message: pb.Contribution, counted: np.ndarray, opened: Opened) -> _Arrays:
     size, rows = opened.vocabulary_size, len(counted)
-    counts = small_integers(
+    counts = numbers_from_bytes(
         "contribution.counts",
         message.counts,
         code="<u2",
@@ -190,8 +194,7 @@ def _topk_arrays(message: pb.Contribution, counted: np.ndarray, opened: Opened) 
 
 
 def _values(name: str, data: bytes, count: int) -> np.ndarray:
-    values = floats_from_bytes(name, data, code="<f2", count=count)
-    return bounded(name, values, low=LOWEST_VALUE, high=0.0)
+    return numbers_from_bytes(name, data, code="<f2", count=count, low=LOWEST_VALUE, high=0.0)
 
 
 def _check_tops(tops: np.ndarray) -> None:
@@ -297,13 +300,13 @@ def ask_from_proto(message: pb.Ask, opened: Opened) -> Ask:
     limits, asked = opened.limits, len(message.positions) // 2
     top = opened.settings.block_length
     integer("ask.positions", asked, low=1, high=min(top, limits.max_ask_ids))
-    positions = small_integers(
+    positions = numbers_from_bytes(
         "ask.positions", message.positions, code="<u2", count=asked, low=0, high=top - 1
     ).astype(np.int32)
     if (np.diff(positions) <= 0).any():
         raise refuse("ask.positions", "rising positions", positions.tolist()[:16])
     most = limits.max_ask_ids_per_position
-    counts = small_integers(
+    counts = numbers_from_bytes(
         "ask.counts", message.counts, code="<u2", count=asked, low=1, high=most
     ).astype(np.int32)
     total = integer("ask.ids", int(counts.sum(dtype=np.int64)), low=1, high=limits.max_ask_ids)

@@ -205,14 +205,6 @@ class Open:
     protocol_version: int = PROTOCOL_VERSION
 
 
-def _no_ids() -> np.ndarray:
-    return np.empty(0, dtype=np.int64)
-
-
-def _no_bytes() -> np.ndarray:
-    return np.empty(0, dtype=np.uint8)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """The state that models shall look at next; the noise follows from the agreed seed."""
@@ -221,9 +213,9 @@ class Step:
     step: int
     state: Any
     """The `State`, as the agreed process has it."""
-    finished_ids: np.ndarray = field(default_factory=_no_ids)
+    finished_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """(block_length,) int64 ids of the block just ended, at step 0 of a later one, else none."""
-    decided: np.ndarray = field(default_factory=_no_bytes)
+    decided: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
     """(block_length,) uint8, who decided the tokens of the step before; empty at the first step."""
 
 
@@ -265,7 +257,7 @@ class Completed:
     """(answer,) int64 token ids, without the end token."""
     finish_reason: FinishReason
     participations: tuple[Participation, ...] = ()
-    decided: np.ndarray = field(default_factory=_no_bytes)
+    decided: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
     """(block_length,) uint8, who decided the tokens of the last block."""
     uncertified: int = 0
     """Positions, over all steps, where entries that were not sent could have mattered."""

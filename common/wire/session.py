@@ -15,9 +15,9 @@ from common.wire.checks import (
     ids_to_bytes,
     integer,
     names,
+    numbers_from_bytes,
     plain_name,
     refuse,
-    small_integers,
     text,
     time_table,
     unique_in_rows,
@@ -88,7 +88,7 @@ def participations_from_proto(
     return tuple(
         Participation(
             one.contributor_id,
-            small_integers(
+            numbers_from_bytes(
                 "participations.outcomes",
                 one.outcomes,
                 code="u1",
@@ -252,9 +252,7 @@ def open_from_proto(message: pb.Open, limits: Limits) -> Open:
     contributor = from_fields(ContributorSettings, message.contributor, "contributor")
     within_limit("contributor.weight", contributor.weight, limits.max_weight)
     within_limit("contributor.budget_ms", contributor.budget_ms, limits.max_budget_ms)
-    checkpoint = None
-    if message.HasField("checkpoint"):
-        checkpoint = _checkpoint_from_proto(message.checkpoint, limits)
+    resumed = message.HasField("checkpoint")
     return Open(
         role=choice("role", message.role, ENUMS[Role]),
         contributor_id=plain_name("contributor_id", message.contributor_id),
@@ -268,7 +266,7 @@ def open_from_proto(message: pb.Open, limits: Limits) -> Open:
         required_features=names("required_features", message.required_features),
         optional_features=names("optional_features", message.optional_features),
         session_id=text("session_id", message.session_id, high=128),
-        checkpoint=checkpoint,
+        checkpoint=_checkpoint_from_proto(message.checkpoint, limits) if resumed else None,
         protocol_version=version,
     )
 

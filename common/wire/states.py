@@ -21,11 +21,11 @@ from common.processes.simplex.settings import (
 )
 from common.wire.checks import (
     bounded,
-    floats_from_bytes,
     ids_from_bytes,
     ids_to_bytes,
     integer,
     length,
+    numbers_from_bytes,
     pack_bits,
     refuse,
     unique_in_rows,
@@ -162,11 +162,9 @@ def _signal_from_proto(message: pb.FusedSignal, opened: Opened) -> FusedSignal:
     count = shape[0] * shape[1]
     ids = ids_from_bytes("fused.ids", message.ids, count=count, vocabulary_size=size)
     unique_in_rows("fused.ids", ids, np.full(positions, shape[1]))
-    values = floats_from_bytes(
-        "fused.probabilities", message.probabilities, code="<f2", count=count
-    )
-    bounded("fused.probabilities", values, low=0.0, high=1.0)
-    probabilities = values.reshape(shape)
+    probabilities = numbers_from_bytes(
+        "fused.probabilities", message.probabilities, code="<f2", count=count, low=0.0, high=1.0
+    ).reshape(shape)
     sums = probabilities.sum(axis=1, dtype=np.float64)
     bounded("fused.probabilities, summed", sums, low=0.0, high=_LARGEST_SUM)
     return FusedSignal(ids.reshape(shape), probabilities)

@@ -42,7 +42,7 @@ from common.wire.checks import (
 )
 from common.wire.frames import MAX_INDEX, MAX_VOCABULARY, PROTOCOL_VERSION, Limits, Role
 
-ENUMS: dict[type[StrEnum], dict[Any, Any]] = {
+ENUMS: dict[Any, dict[Any, Any]] = {
     kind: {one: numbers.Value(f"{prefix}_{one.name}") for one in kind}
     for kind, numbers, prefix in (
         (Role, pb.Role, "ROLE"),
@@ -96,8 +96,8 @@ def from_fields(kind: type[_Declared], message: Any, name: str, **others: Any) -
         others: Fields that are made in another way.
     """
     found = {
-        one.name: choice(f"{name}.{one.name}", getattr(message, one.name), ENUMS[one.type])
-        if one.type in ENUMS
+        one.name: choice(f"{name}.{one.name}", getattr(message, one.name), ENUMS[type(one.default)])
+        if type(one.default) in ENUMS
         else in_range(f"{name}.{one.name}", getattr(message, one.name), declared)
         for one, declared in settings_of(kind)
         if one.name not in others
@@ -168,9 +168,8 @@ def settings_from_proto(message: pb.Settings, process: ProcessFacts) -> SessionS
         if member == "masked"
         else _simplex_settings(message.simplex)
     )
-    every = None
-    if message.HasField("every"):
-        every = from_fields(Every, message.every, "settings.every")
+    fresh = message.HasField("every")
+    every = from_fields(Every, message.every, "settings.every") if fresh else None
     settings = from_fields(SessionSettings, message, "settings", every=every, process=own)
     if settings.every is not None and settings.lag:
         raise refuse("settings.every", "none together with a lag", f"both, a lag of {settings.lag}")
