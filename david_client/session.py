@@ -120,7 +120,9 @@ class Session:
             match frame:
                 case Opened():
                     check_opened(frame, self._open, self._david)
-                    self._process = process_for(frame.settings, frame.times, frame.end_ids)
+                    self._process = process_for(
+                        frame.process, frame.settings, frame.times, frame.end_ids
+                    )
                     if self._make is not None:
                         self.contributor = self._make(self._process)
                     self._opened = frame

@@ -254,7 +254,7 @@ class BareClient:
         frame = server_frame_from_proto(message, opened=self.opened, process=self.process)
         if isinstance(frame, Opened):
             self.opened = frame
-            self.process = process_for(frame.settings, frame.times, frame.end_ids)
+            self.process = process_for(frame.process, frame.settings, frame.times, frame.end_ids)
         return frame
 
     async def open(self, frame: Open | None = None) -> Opened:

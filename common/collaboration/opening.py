@@ -4,7 +4,7 @@ evaluation.
 
 from collections.abc import Sequence
 
-from common.collaboration.settings import SessionSettings
+from common.collaboration.settings import ProcessFacts, SessionSettings
 from common.collaboration.timing import Timing, timing_of
 from common.denoising.plan import Plan
 from common.denoising.process import Process
@@ -37,16 +37,17 @@ def plan_for(
         raise BadDataError(
             "the prompt is empty: expected some text", remedy="Write a question or an instruction"
         )
+    predictor, ends = model.predictor, model.vocabulary.ends
     plan = Plan(
-        process=process_for(settings, model.predictor.times(settings.steps), model.vocabulary.ends),
+        process=process_for(predictor.process, settings, predictor.times(settings.steps), ends),
         prompt=model.template.ids(messages),
         max_tokens=settings.max_tokens,
         suffix=model.template.after(suffix),
-        ends=model.vocabulary.ends,
+        ends=ends,
         forbidden=model.vocabulary.forbidden,
     )
     answer = plan.blocks * settings.block_length - plan.given
-    most = model.predictor.max_positions
+    most = predictor.max_positions
     if len(plan.prompt) + answer + len(plan.suffix) > most:
         raise BadDataError(
             f"prompt, answer and suffix: expected to fit the large model's {most} "
@@ -57,12 +58,17 @@ def plan_for(
 
 
 def process_for(
-    settings: SessionSettings, times: tuple[float, ...], ends: tuple[int, ...]
+    facts: ProcessFacts,
+    settings: SessionSettings,
+    times: tuple[float, ...],
+    ends: tuple[int, ...],
 ) -> Process:
     """The process that was agreed on, as both sides build it."""
     return build(
+        facts,
         settings.process,
         block_length=settings.block_length,
+        steps=settings.steps,
         times=times,
         seed=settings.seed,
         end=ends[0],

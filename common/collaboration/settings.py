@@ -65,6 +65,19 @@ class SessionSettings:
     process: ProcessSettings = field(default_factory=SimplexSettings)
     """Settings of the process alone."""
 
+    def __post_init__(self) -> None:
+        """Refuse to certify what depends on every logit of a row.
+
+        Raises:
+            UsageError: it is so.
+        """
+        if self.certify and isinstance(self.process, MaskedSettings):
+            raise UsageError(
+                "certify: expected a simplex process, got masked diffusion, which reads full rows "
+                "of logits: no row with entries left out can prove what it makes of them",
+                remedy="Leave --certify out",
+            )
+
     @property
     def blocks(self) -> int:
         """Blocks of the longest answer, where blocks begin behind the prompt."""

@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     TAIL_ROWS = 4
     DENSE_NORMALS = 5
     GUMBEL = 6
+    SETTLING_ORDER = 7
 
 
 def philox4x32(counter: tuple[Tensor, ...], key: tuple[Tensor, Tensor]) -> Tensor:

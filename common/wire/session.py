@@ -199,7 +199,7 @@ def _checkpoint_from_proto(message: pb.Checkpoint, limits: Limits) -> Checkpoint
     came = [(one.block, one.step) for one in message.steps]
     if came != [(block, step) for step in range(done)]:
         raise refuse("checkpoint.steps", f"those of block {block} from step 0 on", came[:16])
-    process = process_for(settings, opened.times, opened.end_ids)
+    process = process_for(opened.process, settings, opened.times, opened.end_ids)
     return Checkpoint(
         opened=opened,
         block=block,

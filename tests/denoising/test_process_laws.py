@@ -13,10 +13,12 @@ from torch import Tensor
 from common.denoising.halting import HaltRule
 from common.denoising.process import NOTHING, Advanced, Needs, Process, Scored, State
 from common.denoising.streams import Philox, Purpose
+from common.processes.masked.process import Masked
+from common.processes.masked.settings import Order
 from common.processes.simplex.process import Simplex
 from common.processes.simplex.settings import Projection, SelfConditioning
 from tests.parity.diffusion_gemma import Uniform
-from tests.parity.masked import SDAR, Dream, LLaDA, LLaDA2
+from tests.parity.masked import Dream, LLaDA, LLaDA2
 from tests.parity.tess2 import Tess2
 
 V, MASK, BARRED, SEED = 60, 59, (3, 11), 7
@@ -46,10 +48,12 @@ LAWS = {
     "simplex fused": simplex(self_conditioning=SelfConditioning.FUSED),
     "simplex multi-hot": simplex(projection=Projection.MULTI_HOT, ramp=1.0),
     "simplex halting": simplex(temperature=0.0, halting=HaltRule(patience=1, margin=0.1)),
+    **{f"masked by {order}": Law(Masked(8, 5, order, threshold=0.5)) for order in Order},
+    "masked drawn": Law(Masked(8, 4, Order.RANDOM, temperature=0.7)),
+    "masked on a grid": Law(Masked(8, 4, grid=True), given=(21, 22, 23)),
     "LLaDA": Law(LLaDA(MASK, 8, 4, sub_length=4)),
     "LLaDA drawn": Law(LLaDA(MASK, 8, 6, sub_length=4, temperature=0.7)),
     "Dream": Law(Dream(MASK, 8, 5)),
-    "SDAR": Law(SDAR(MASK, 8, 4), given=(21, 22, 23)),
     "LLaDA2.1": Law(LLaDA2(MASK, 8, 16, post_steps=8), given=(21, 22, 23), edits=True),
     "TESS 2": Law(Tess2(8, 6, V)),
     "DiffusionGemma": Law(Uniform(8, 6, V, confidence=0.5)),

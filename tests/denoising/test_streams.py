@@ -101,6 +101,7 @@ def test_purposes_are_unique_and_frozen():
         "TAIL_ROWS": 4,
         "DENSE_NORMALS": 5,
         "GUMBEL": 6,
+        "SETTLING_ORDER": 7,
     }
 
 

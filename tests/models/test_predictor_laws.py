@@ -11,11 +11,12 @@ from common.denoising.process import Process, Scored, View
 from common.denoising.streams import Philox
 from common.models.predictor import Predictor, Text
 from common.models.simplex_lm import SimplexPredictor
+from common.processes.masked.process import Masked
 from common.processes.simplex.process import Simplex
 from common.processes.simplex.settings import SelfConditioning
 from tests.parity import families
 from tests.parity.diffusion_gemma import Uniform, diffusion_gemma
-from tests.parity.masked import SDAR, Dream, LLaDA
+from tests.parity.masked import Dream, LLaDA
 from tests.parity.tess2 import Tess2, tess2
 from tests.tiny import tiny_model, tiny_vocabulary
 
@@ -37,8 +38,8 @@ LAWS: dict[str, tuple[Callable[[], Predictor], Process]] = {
     "LLaDA": (families.llada, LLaDA(MASK, 8, 4, sub_length=4)),
     "LLaDA with guidance": (families.llada_guided, LLaDA(MASK, 8, 4, sub_length=4)),
     "Dream": (families.dream, Dream(MASK, 8, 5)),
-    "SDAR": (families.sdar, SDAR(MASK, 4, 4)),
-    "LLaDA2.1": (families.llada2, SDAR(MASK, 4, 4)),
+    "SDAR": (families.sdar, Masked(4, 4, grid=True)),
+    "LLaDA2.1": (families.llada2, Masked(4, 4, grid=True)),
     "TESS 2": (tess2, Tess2(8, 6, 300)),
     "DiffusionGemma": (diffusion_gemma, Uniform(8, 6, 300)),
 }

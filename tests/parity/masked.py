@@ -1,4 +1,4 @@
-"""Masked diffusion: LLaDA, Dream, SDAR and LLaDA2.1 at temperature 0, with their own settings."""
+"""Masked diffusion: LLaDA, Dream and LLaDA2.1 at temperature 0, with their own settings."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -153,16 +153,6 @@ class Dream(Masked):
     def confidence(self, scores: Tensor, ids: Tensor) -> Tensor:
         p = scores.softmax(-1)
         return (p * (p + 1e-10).log()).sum(-1)
-
-
-@dataclass(frozen=True)
-class SDAR(Masked):
-    """Blocks of the grid, each filled by a fixed number at every step."""
-
-    grid = True
-
-    def count(self, state: Canvas) -> int:
-        return share(self.block_length, self.steps, state.step)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import torch
 
 from common.denoising.plan import Plan
 from common.denoising.streams import Philox, Purpose
+from common.processes.masked.process import Masked
 from tests.parity import families
-from tests.parity.masked import SDAR, Dream, LLaDA, LLaDA2
+from tests.parity.masked import Dream, LLaDA, LLaDA2
 from tests.parity.playing import Played, fixture, play
 from tests.parity.predictors import canvas
 from tests.parity.streams import TorchStream
@@ -57,7 +58,7 @@ def test_dream_by_entropy() -> None:
 
 def test_sdar_with_its_cache() -> None:
     sdar, model = fixture("sdar"), families.sdar()
-    process = SDAR(model.mask, block_length=4, steps=4)
+    process = Masked(block_length=4, steps=4, grid=True)
     plan = Plan(process, sdar.ids("prompt"), 19)  # the published sampler returns whole blocks
     played = play(plan, Philox(0), model)
     denoising = sdar.trace["greedy_static.kind"] == 0

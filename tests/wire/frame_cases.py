@@ -118,7 +118,7 @@ def agreed_process(opened: Opened) -> Any:
     """The process that both sides build."""
     if isinstance(opened.process, MaskedProcess):
         return SimpleNamespace(name="masked")
-    return process_for(opened.settings, opened.times, opened.end_ids)
+    return process_for(opened.process, opened.settings, opened.times, opened.end_ids)
 
 
 def simplex_step(
