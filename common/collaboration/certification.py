@@ -106,7 +106,8 @@ def doubts(
     block, step = shown.state.block, shown.state.step
     scores = allowed(plan, fused.scores, shown.open, first=None if block else plan.given)[0]
     said = said_by(sparse, scores.shape[-1], core.device)
-    found = _open(needs, scores, said.places[said.exact])
+    # Where no row counts nothing is left out, and the scores are the large model's.
+    found = _open(needs, scores, said.places[said.exact]) & said.counted.unsqueeze(-1)
     if found.any() and needs.words is not None:
         exact = torch.zeros_like(found)
         exact.view(-1)[said.places[said.exact]] = True
@@ -121,6 +122,7 @@ def doubts(
     asks = {}
     for voice in sparse:
         mine = np.setdiff1d(places, places_of(voice.contribution, scores.shape[-1]))
+        mine = mine[voice.shares[mine // scores.shape[-1]] > 0]
         if len(mine):
             asks[voice.contributor_id] = _ask(mine, scores.shape[-1], block, step)
     return Doubt(fused, uncertified, asks)

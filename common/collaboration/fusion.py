@@ -2,8 +2,9 @@
 position.
 
 s = (1 - W) c + sum_k w_k u_k with W = sum_k w_k (SSD-2 section 3; Shi et al. 2023 write the
-contrast the same way). Sparse contributions are fused where they say something: what no David sent
-is the large model's score plus a constant of the position.
+contrast the same way); at each position w_k is the contributor's weight times the strength of its
+row. Sparse contributions are fused where they say something: what no David sent is the large
+model's score plus a constant of the position.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,14 @@ class Voice:
     """At least 0."""
     contribution: Contribution
 
+    @property
+    def shares(self) -> np.ndarray:
+        """(rows,) float64, the weight times the strength of each row."""
+        contribution = self.contribution
+        stated = len(contribution.strengths) > 0
+        strengths = contribution.strengths / 255 if stated else np.ones(len(contribution.counts))
+        return self.weight * strengths
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -40,7 +49,9 @@ class Said:
     sums: Tensor
     """(n,) fp32, the Davids' sum for each of them; who did not send it has his floor in it."""
     exact: Tensor
-    """(n,) bool, whether all of them sent it."""
+    """(n,) bool, whether all whose row counts sent it."""
+    counted: Tensor
+    """(positions,) bool, whether the row of any of them counts."""
 
 
 def audible(voices: Sequence[Voice]) -> list[Voice]:
@@ -60,15 +71,24 @@ def fuse(core: Tensor, voices: Sequence[Voice]) -> Fused:
     heard = audible(voices)
     if not heard:
         return Fused(core, None)
-    share = sum(v.weight for v in heard)
     if any(v.contribution.codec is Codec.DENSE for v in heard):
-        return _fuse_whole(core, heard, share)
+        return _fuse_whole(core, heard)
     said = said_by(heard, core.shape[-1], core.device)
-    scores = (1 - share) * core
+    scores = _left_to_core(heard, core) * core
     theirs = scores.view(-1)[said.places] + said.sums
     scores += said.floors.unsqueeze(-1)
     scores.view(-1)[said.places] = theirs
     return Fused(scores, _choice(said, core.shape[-1]).unsqueeze(0))
+
+
+def _left_to_core(heard: Sequence[Voice], core: Tensor) -> Tensor:
+    """(positions, 1) fp32, the large model's own share of each position."""
+    shares = np.sum([voice.shares for voice in heard], axis=0)
+    return _fp32(1 - shares).to(core.device).unsqueeze(-1)
+
+
+def _fp32(numbers: np.ndarray) -> Tensor:
+    return torch.from_numpy(numbers.astype(np.float32))
 
 
 def said_by(heard: Sequence[Voice], size: int, device: torch.device) -> Said:
@@ -77,26 +97,28 @@ def said_by(heard: Sequence[Voice], size: int, device: torch.device) -> Said:
     places = np.unique(np.concatenate(each))
     floors = torch.zeros(len(heard[0].contribution.counts))
     sums, told = torch.zeros(len(places)), np.zeros(len(places), np.int64)
+    rows = places // size
+    counted = np.zeros(len(floors), np.int64)
     for voice, mine in zip(heard, each, strict=True):
-        floor = torch.from_numpy(voice.contribution.floors.astype(np.float32))
-        values = floor[torch.from_numpy(places // size)]
+        floor, share = _fp32(voice.contribution.floors), _fp32(voice.shares)
+        values = floor[torch.from_numpy(rows)]
         index = np.searchsorted(places, mine)
-        values[torch.from_numpy(index)] = torch.from_numpy(
-            voice.contribution.values.astype(np.float32)
-        )
-        sums += voice.weight * values
-        floors += voice.weight * floor
+        values[torch.from_numpy(index)] = _fp32(voice.contribution.values)
+        sums += share[torch.from_numpy(rows)] * values
+        floors += share * floor
         told[index] += 1
+        counted += voice.shares > 0
     return Said(
         floors.to(device),
         torch.from_numpy(places).to(device),
         sums.to(device),
-        torch.from_numpy(told == len(heard)).to(device),
+        torch.from_numpy(told == counted[rows]).to(device),
+        torch.from_numpy(counted > 0).to(device),
     )
 
 
 def _choice(said: Said, size: int) -> Tensor:
-    """(positions,) int64."""
+    """(positions,) int64; `size`, which is no id, where no row counts."""
     rows, ids = said.places // size, said.places % size
     best = said.sums.new_full(said.floors.shape, -torch.inf)
     best = best.scatter_reduce(0, rows, said.sums, "amax")
@@ -104,19 +126,22 @@ def _choice(said: Said, size: int) -> Tensor:
     return ids.new_full(best.shape, size).scatter_reduce(0, rows, firsts, "amin")
 
 
-def _fuse_whole(core: Tensor, heard: Sequence[Voice], share: float) -> Fused:
+def _fuse_whole(core: Tensor, heard: Sequence[Voice]) -> Fused:
     """The same where a David sent whole rows: one position at a time, so that no second matrix of
     positions x V is made.
     """
-    scores = (1 - share) * core
+    scores = _left_to_core(heard, core) * core
     size = core.shape[-1]
+    shares = [voice.shares for voice in heard]
     starts = [np.cumsum(v.contribution.counts, dtype=np.int64) for v in heard]
     choices = []
     for position in range(core.shape[1]):
         davids = torch.zeros(size)
-        for voice, ends in zip(heard, starts, strict=True):
-            davids += voice.weight * _row(voice.contribution, position, int(ends[position]), size)
-        choices.append(davids.argmax())
+        counted = [k for k in range(len(heard)) if shares[k][position] > 0]
+        for k in counted:
+            row = _row(heard[k].contribution, position, int(starts[k][position]), size)
+            davids += float(shares[k][position]) * row
+        choices.append(davids.argmax() if counted else torch.tensor(size))
         scores[0, position] += davids.to(core.device)
     return Fused(scores, torch.stack(choices).to(core.device).unsqueeze(0))
 
