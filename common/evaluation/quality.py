@@ -20,8 +20,6 @@ from common.evaluation.pair import Pair, Question
 from common.text.vocabulary import Vocabulary
 from common.wire.frames import SessionSettings
 
-SYSTEMS = ("goliath", "david", "pair", "contrast")
-"""The last one is the pair with contrast: only questions that have a context tell the two apart."""
 REFERENCES = ("real", "shuffled")
 
 

@@ -182,6 +182,14 @@ def make_train(default_start: str) -> Callable[..., None]:
             int, typer.Option(min=1, help="Steps between held-out curves.")
         ] = 500,
         save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 250,
+        skip_damaged: Annotated[
+            bool,
+            typer.Option(
+                "--skip-damaged",
+                help="Go on from the newest whole checkpoint; damaged newer ones are renamed. "
+                "Default: they end the run.",
+            ),
+        ] = False,
         device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
         threads: Annotated[int, typer.Option(help="CPU threads; 0 is torch's choice.")] = 0,
         as_json: Annotated[
@@ -193,6 +201,7 @@ def make_train(default_start: str) -> Callable[..., None]:
         """
         import torch
 
+        from common.training.checkpoints import set_damaged_aside
         from common.training.run import Run, Shape
         from common.training.run import train as run_training
         from common.training.trainer import TrainingConfig
@@ -225,6 +234,8 @@ def make_train(default_start: str) -> Callable[..., None]:
         shape = Shape(width, layers, heads, dropout) if width else None
         settings = _settings(setting or [])
         run = Run(data, held_out, out, start, vocabulary, shape, beside, settings)
+        for folder in set_damaged_aside(out) if skip_damaged else ():
+            note(f"a damaged checkpoint is set aside: {folder}")
         report = _reporter(steps, as_json=as_json)
         folder = run_training(run, config, device=device, report=report)
         if as_json:

@@ -184,19 +184,16 @@ def quality(
     ]
     folders = {"goliath": registry.find(goliath).folder, "david": registry.find(david).folder}
     answers = resumed(resume, _run(folders, settings, seed, contrast)) if resume else Answers()
-    try:
-        note("loading the judge")
-        bench = Bench(
-            Pair(big, small, vocabulary),
-            load_judge(judge, device=place),
-            settings,
-            seed,
-            contrast,
-            batch,
-        )
-        tables = [_measure(bench, task, answers, wanted, counts) for task in tasks]
-    finally:
-        answers.close()
+    note("loading the judge")
+    bench = Bench(
+        Pair(big, small, vocabulary),
+        load_judge(judge, device=place),
+        settings,
+        seed,
+        contrast,
+        batch,
+    )
+    tables = [_measure(bench, task, answers, wanted, counts) for task in tasks]
     _tell(tasks, tables, settings, contrast, examples=examples, json=json)
 
 
