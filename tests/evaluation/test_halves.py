@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from common.errors import BadDataError, ExitCode
 from common.evaluation.pair import LEAST, Pair, Question, evaluate_pair, halves_of
 from common.evaluation.questions import read_questions
-from tests.programs import Pair as Folders
-from tests.tiny import tiny_model, tiny_vocabulary
+from tests.tiny import save_tiny, tiny_model, tiny_vocabulary
 
 WORDS = st.text("ab", max_size=2)
 QUESTIONS = st.lists(st.builds(Question, WORDS, WORDS, WORDS), max_size=12)
@@ -75,11 +74,10 @@ def notes(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def evaluate(run: Any, pair: Folders, notes: Path) -> Callable[..., Any]:
-    usual = ("--goliath", pair.goliath, "--data", notes, "--weights", 0.5, "--json")
-    return lambda *more, david=pair.david: run(
-        "goliath", "evaluate", *usual, "--david", david, *more
-    )
+def evaluate(run: Any, notes: Path, tmp_path: Path) -> Callable[..., Any]:
+    tiny = save_tiny(tmp_path / "tiny", seed=1)
+    usual = ("--goliath", tiny, "--data", notes, "--weights", 0.5, "--json")
+    return lambda *more, david=tiny: run("goliath", "evaluate", *usual, "--david", david, *more)
 
 
 @pytest.mark.parametrize("limit", [4, 5, 64])

@@ -65,7 +65,7 @@ def test_every_way_to_give_a_model(
         ("david", "train", *training, "--start", pair.david, "--vocabulary", folder),
         ("david", "train", *training, "--start", pair.david, "--beside", folder),
         ("david", "train-guide", *training, "--start", folder),
-        ("goliath", "evaluate", "--david", folder, "--goliath", pair.goliath, "--data", data),
+        ("goliath", "evaluate", "--david", folder, "--data", data, "--limit", 4),
     ):
         told = run(program, *arguments)
         assert told.code == ExitCode.BAD_INPUT, (arguments, told.err)
