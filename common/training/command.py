@@ -1,7 +1,6 @@
 """The command `train`, the same for both programs but for what it starts from."""
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 
 from common.errors import UsageError
 from common.program.console import note, print_json
+from common.program.progress import training_progress
 
 
 def _shares(values: list[str]) -> dict[str, float]:
@@ -42,54 +42,6 @@ def _settings(values: list[str]) -> dict[str, Any]:
             )
         settings[name] = int(text) if text.isdecimal() else text
     return settings
-
-
-def _reporter(steps: int, *, as_json: bool) -> Callable[[Any], None]:
-    """Progress as JSON lines, as a live bar on a terminal, or as a line every 20 steps."""
-    if as_json:
-        return lambda p: print_json({"type": "progress", **asdict(p)})
-
-    def line(p: Any) -> None:
-        if p.step % 20 == 0 or p.curve:
-            left = p.seconds / max(p.step, 1) * (steps - p.step)
-            note(
-                f"step {p.step}/{steps}  loss {p.loss:.3f}  rate {p.rate:.1e}  "
-                f"{left / 60:.0f} min left"
-            )
-        if p.curve:
-            note("  held-out loss by t: " + "  ".join(f"{t:g}: {loss:.2f}" for t, loss in p.curve))
-
-    if not sys.stderr.isatty():
-        return line
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    task = bar.add_task("training", total=steps)
-    bar.start()
-
-    def live(p: Any) -> None:
-        bar.update(task, completed=p.step, description=f"loss {p.loss:.3f}")
-        if p.curve:
-            bar.console.print(
-                "held-out loss by t: " + "  ".join(f"{t:g}: {loss:.2f}" for t, loss in p.curve)
-            )
-        if p.step == steps:
-            bar.stop()
-
-    return live
 
 
 def make_train(default_start: str) -> Callable[..., None]:
@@ -236,8 +188,10 @@ def make_train(default_start: str) -> Callable[..., None]:
         run = Run(data, held_out, out, start, vocabulary, shape, beside, settings)
         for folder in set_damaged_aside(out) if skip_damaged else ():
             note(f"a damaged checkpoint is set aside: {folder}")
-        report = _reporter(steps, as_json=as_json)
-        folder = run_training(run, config, device=device, report=report)
+        with training_progress(steps, as_json=as_json) as report:
+            folder = run_training(
+                run, config, device=device, report=lambda progress: report(asdict(progress))
+            )
         if as_json:
             print_json({"type": "trained", "model": str(folder)})
         else:
