@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from common.errors import BadFileError, UsageError
+from common.program.saving import append
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,9 @@ class Row:
 class Answers:
     """Rows by cell and question; new ones are also appended to a file, each as it comes."""
 
-    def __init__(self, file: IO[str] | None = None, rows: Iterable[Row] = ()):
-        """Start with these rows; `file` is open for appending, or None."""
-        self._file = file
+    def __init__(self, path: Path | None = None, rows: Iterable[Row] = ()):
+        """Start with these rows; new ones are appended to the file, if one is given."""
+        self._path = path
         self._rows = {(row.cell, row.question): row for row in rows}
 
     def get(self, cell: Cell, question: str) -> Row | None:
@@ -56,18 +57,16 @@ class Answers:
         return self._rows.get((cell, question))
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Keep rows, in the file too, at once."""
-        for row in rows:
-            self._rows[row.cell, row.question] = row
-            if self._file:
-                self._file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
-        if self._file:
-            self._file.flush()
+        """Keep rows, in the file too, at once.
 
-    def close(self) -> None:
-        """Close the file."""
-        if self._file:
-            self._file.close()
+        Raises:
+            UsageError, BadFileError: the file cannot be written.
+        """
+        new = {(row.cell, row.question): row for row in rows}
+        self._rows |= new
+        if self._path:
+            lines = (json.dumps(asdict(row), ensure_ascii=False) for row in new.values())
+            append(self._path, "".join(line + "\n" for line in lines))
 
 
 def resume(path: Path, run: dict[str, Any]) -> Answers:
@@ -85,22 +84,19 @@ def resume(path: Path, run: dict[str, Any]) -> Answers:
         held = path.read_bytes() if path.exists() else b""
         whole = held[: held.rfind(b"\n") + 1]
         rows = _parse(path, whole.decode("utf-8"), run) if whole else []
-        path.parent.mkdir(parents=True, exist_ok=True)
         if len(whole) < len(held):
             os.truncate(path, len(whole))
-        file = path.open("a", encoding="utf-8", newline="\n")
-        if not whole:
-            file.write(json.dumps({"run": run}, ensure_ascii=False) + "\n")
-            file.flush()
     except (OSError, UnicodeDecodeError) as error:
         raise BadFileError(
             f"cannot use {path} to resume: {error}", remedy="Give --resume a file of its own"
         ) from error
-    return Answers(file, rows)
+    if not whole:
+        append(path, json.dumps({"run": run}, ensure_ascii=False) + "\n")
+    return Answers(path, rows)
 
 
 def _parse(path: Path, text: str, run: dict[str, Any]) -> list[Row]:
-    head, *lines = text.splitlines()
+    head, *lines = text.removesuffix("\n").split("\n")
     try:
         theirs = json.loads(head)["run"]
         rows = [_row(json.loads(line)) for line in lines]

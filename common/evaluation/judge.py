@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from common.errors import BadModelError, UsageError
+from common.models.registry import check_downloads
 
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 BATCH = 8
@@ -109,7 +110,7 @@ def check_judge(folder: Path) -> None:
     """See that the judge can be loaded, which takes half a minute, before anything else is done.
 
     Raises:
-        BadModelError: no weights there.
+        BadModelError: no weights there, or what a failed download leaves.
         UsageError: the packages of the extra `judge` are missing.
     """
     if not (folder / WEIGHTS).is_file():
@@ -117,6 +118,7 @@ def check_judge(folder: Path) -> None:
             f"expected the judge's weights, {WEIGHTS}, in {folder}; found none",
             remedy="Run scripts/judge to fetch them, or give their folder with --judge",
         )
+    check_downloads(folder)
     missing = [name for name in ("gguf", "accelerate") if find_spec(name) is None]
     if missing:
         raise UsageError(

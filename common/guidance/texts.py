@@ -1,15 +1,16 @@
 """Labelled texts: JSONL lines {"text", "label"} to blocks of ids."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from common.errors import BadDataError
+from common.text.lines import read_objects
 from common.text.wordpiece import WordPieceVocabulary
 
 CUT_SHARE = 0.5
@@ -32,27 +33,18 @@ def read_texts(path: Path, vocabulary: WordPieceVocabulary) -> list[Text]:
     Raises:
         BadDataError: no UTF-8, no JSON, no such fields, an empty text or label, or no line at all.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadDataError(f"expected a UTF-8 JSONL file at {path}: {error}") from error
-    rows = [_row(line, f"{path}:{i}") for i, line in enumerate(lines, 1) if line.strip()]
-    if not rows:
-        raise BadDataError(f"{path} holds no texts", remedy="Write one JSON object a line")
+    rows = [_row(row, place) for place, row in read_objects(path)]
     ids = vocabulary.encode_batch([text for text, _ in rows])
     return [Text(tuple(i), label) for i, (_, label) in zip(ids, rows, strict=True)]
 
 
-def _row(line: str, place: str) -> tuple[str, str]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadDataError(f"{place}: expected one JSON object a line: {error}") from error
+def _row(row: dict[str, Any], place: str) -> tuple[str, str]:
     match row:
         case {"text": str(text), "label": str(label)} if text.strip() and label.strip():
             return text, label
     raise BadDataError(
-        f'{place}: expected {{"text", "label"}}, strings that are not empty, got {line[:80]!r}'
+        f'{place}: expected {{"text", "label"}}, strings that are not empty, got {str(row)[:80]}',
+        remedy="Correct that line",
     )
 
 

@@ -4,8 +4,10 @@ in this order.
 
 from __future__ import annotations
 
+import codecs
 import importlib.util
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,6 +39,20 @@ _REMEDIES = {
     (GUIDE_TYPE, None): "Only guides trained by this project fit; see `david train-guide --help`",
 }
 """What to do, by the type that was wanted and the one that came; None for any other."""
+
+_STRANGERS = (
+    (
+        (b"version https://git-lfs",),
+        "a git-lfs pointer, not the file itself",
+        "Run `git lfs pull` in the repository that it came from, or download the file itself",
+    ),
+    (
+        (b"<!doctype", b"<html", b"<head", b"<?xml"),
+        "a web page, not the file itself",
+        "Download it again by the address of the file, not of the page that shows it",
+    ),
+)
+"""What downloads leave in place of a file: how it begins (lower case), what it is, what to do."""
 
 _Model = TypeVar("_Model", bound="PreTrainedModel")
 
@@ -207,12 +223,34 @@ def placed(model: _Model, device: str) -> _Model:
 
 
 def is_simplex_model(folder: Path) -> bool:
-    """Whether a folder's config.json says that it holds a model of this project."""
+    """Whether a folder's config.json says that it holds a model of this project.
+
+    Raises:
+        BadModelError: see `check_downloads`.
+    """
+    check_downloads(folder)
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     except (ValueError, AttributeError, OSError):
         return False
     return bool(kind == MODEL_TYPE)
+
+
+def check_downloads(folder: Path) -> None:
+    """See that the JSON files and weights of a folder are none of the things that a download leaves
+    instead.
+
+    Raises:
+        BadModelError: one is a git-lfs pointer or a web page.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".json", ".safetensors", ".gguf"}:
+            # What cannot be opened is told where it is read.
+            with suppress(OSError), path.open("rb") as file:
+                head = file.read(256).removeprefix(codecs.BOM_UTF8).lstrip().lower()
+                for beginnings, kind, remedy in _STRANGERS:
+                    if head.startswith(beginnings):
+                        raise BadModelError(f"{path} is {kind}", remedy=remedy)
 
 
 def _check_files(folder: Path, wanted: str) -> None:
@@ -221,6 +259,7 @@ def _check_files(folder: Path, wanted: str) -> None:
             f"expected config.json in {folder}; found none",
             remedy="Give a folder with a trained model",
         )
+    check_downloads(folder)
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     except (ValueError, AttributeError, OSError) as error:

@@ -73,7 +73,8 @@ class WordPieceVocabulary:
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json into a model folder."""
-        self._tokenizer.save(str(folder / TOKENIZER_FILE))
+        spec = self._tokenizer.to_str(pretty=True)
+        (folder / TOKENIZER_FILE).write_text(spec, encoding="utf-8", newline="\n")
 
     @property
     def fingerprint(self) -> bytes:

@@ -1,7 +1,6 @@
 """The command `train`, the same for both programs but for what it starts from."""
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 
 from common.errors import UsageError
 from common.program.console import note, print_json
+from common.program.progress import training_progress
 
 
 def _shares(values: list[str]) -> dict[str, float]:
@@ -42,54 +42,6 @@ def _settings(values: list[str]) -> dict[str, Any]:
             )
         settings[name] = int(text) if text.isdecimal() else text
     return settings
-
-
-def _reporter(steps: int, *, as_json: bool) -> Callable[[Any], None]:
-    """Progress as JSON lines, as a live bar on a terminal, or as a line every 20 steps."""
-    if as_json:
-        return lambda p: print_json({"type": "progress", **asdict(p)})
-
-    def line(p: Any) -> None:
-        if p.step % 20 == 0 or p.curve:
-            left = p.seconds / max(p.step, 1) * (steps - p.step)
-            note(
-                f"step {p.step}/{steps}  loss {p.loss:.3f}  rate {p.rate:.1e}  "
-                f"{left / 60:.0f} min left"
-            )
-        if p.curve:
-            note("  held-out loss by t: " + "  ".join(f"{t:g}: {loss:.2f}" for t, loss in p.curve))
-
-    if not sys.stderr.isatty():
-        return line
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    task = bar.add_task("training", total=steps)
-    bar.start()
-
-    def live(p: Any) -> None:
-        bar.update(task, completed=p.step, description=f"loss {p.loss:.3f}")
-        if p.curve:
-            bar.console.print(
-                "held-out loss by t: " + "  ".join(f"{t:g}: {loss:.2f}" for t, loss in p.curve)
-            )
-        if p.step == steps:
-            bar.stop()
-
-    return live
 
 
 def make_train(default_start: str) -> Callable[..., None]:
@@ -182,6 +134,14 @@ def make_train(default_start: str) -> Callable[..., None]:
             int, typer.Option(min=1, help="Steps between held-out curves.")
         ] = 500,
         save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 250,
+        skip_damaged: Annotated[
+            bool,
+            typer.Option(
+                "--skip-damaged",
+                help="Go on from the newest whole checkpoint; damaged newer ones are renamed. "
+                "Default: they end the run.",
+            ),
+        ] = False,
         device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
         threads: Annotated[int, typer.Option(help="CPU threads; 0 is torch's choice.")] = 0,
         as_json: Annotated[
@@ -193,6 +153,7 @@ def make_train(default_start: str) -> Callable[..., None]:
         """
         import torch
 
+        from common.training.checkpoints import set_damaged_aside
         from common.training.run import Run, Shape
         from common.training.run import train as run_training
         from common.training.trainer import TrainingConfig
@@ -225,8 +186,12 @@ def make_train(default_start: str) -> Callable[..., None]:
         shape = Shape(width, layers, heads, dropout) if width else None
         settings = _settings(setting or [])
         run = Run(data, held_out, out, start, vocabulary, shape, beside, settings)
-        report = _reporter(steps, as_json=as_json)
-        folder = run_training(run, config, device=device, report=report)
+        for folder in set_damaged_aside(out) if skip_damaged else ():
+            note(f"a damaged checkpoint is set aside: {folder}")
+        with training_progress(steps, as_json=as_json) as report:
+            folder = run_training(
+                run, config, device=device, report=lambda progress: report(asdict(progress))
+            )
         if as_json:
             print_json({"type": "trained", "model": str(folder)})
         else:

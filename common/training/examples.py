@@ -6,7 +6,6 @@ prompt (`--suffix`), in the midst of an answer (its later blocks), or in a text 
 prompt (`[[...]]`).
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from common.errors import BadDataError
+from common.text.lines import read_objects
 from common.text.wordpiece import WordPieceVocabulary
 
 SHORT_BLOCK_SHARE = 0.25
@@ -76,39 +76,26 @@ class Batch:
 def read_records(path: Path, vocabulary: WordPieceVocabulary) -> list[Record]:
     """Records of a JSONL file: `instruction`, optional `context`, `response`; or `text`. `source`
     is optional.
+
+    Raises:
+        BadDataError: it cannot be read, or a line is no such record.
     """
-    rows: list[dict[str, str]] = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadDataError(f"expected a UTF-8 JSONL file at {path}: {error}") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadDataError(
-                f"{path}:{number}: expected one JSON object a line: {error}"
-            ) from error
-        if not isinstance(row, dict) or not (
-            isinstance(row.get("text"), str)
-            or (isinstance(row.get("instruction"), str) and isinstance(row.get("response"), str))
-        ):
-            raise BadDataError(
-                f'{path}:{number}: expected {{"instruction", "response"}} or {{"text"}}, strings, '
-                f"got {line[:80]!r}"
-            )
-        rows.append(row)
-    if not rows:
-        raise BadDataError(f"{path} holds no records; expected one JSON object a line.")
-    parts = [
-        vocabulary.encode_batch([row.get(key) or "" for row in rows])
-        for key in ("instruction", "context", "response", "text")
-    ]
+    rows = read_objects(path)
+    keys = ("instruction", "context", "response", "text")
+    for place, row in rows:
+        strings = all(isinstance(row.get(key) or "", str) for key in (*keys, "source"))
+        match row:
+            case {"text": str()} | {"instruction": str(), "response": str()} if strings:
+                continue
+        raise BadDataError(
+            f'{place}: expected {{"instruction", "response"}} or {{"text"}}, strings, '
+            f"got {str(row)[:80]}",
+            remedy="Correct that line",
+        )
+    parts = [vocabulary.encode_batch([row.get(key) or "" for _, row in rows]) for key in keys]
     return [
-        Record(row.get("source", path.stem), tuple(p), tuple(c), tuple(x or r), bool(x))
-        for row, p, c, r, x in zip(rows, *parts, strict=True)
+        Record(row.get("source") or path.stem, tuple(p), tuple(c), tuple(x or r), bool(x))
+        for (_, row), p, c, r, x in zip(rows, *parts, strict=True)
     ]
 
 

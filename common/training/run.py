@@ -12,6 +12,7 @@ from common.errors import BadModelError, UsageError
 from common.models import registry
 from common.models.simplex_lm import SimplexPredictor
 from common.models.simplex_network import SimplexDiffusionLM
+from common.program.saving import making
 from common.text.wordpiece import WordPieceVocabulary
 from common.training import checkpoints, start
 from common.training.examples import Record, read_records
@@ -54,7 +55,8 @@ class Run:
 
 
 def _vocabulary_of(name: str) -> WordPieceVocabulary:
-    folder = Path(name) if Path(name).is_dir() else registry.find(name).folder
+    folder = registry.find(name).folder
+    registry.check_downloads(folder)
     return WordPieceVocabulary.load(folder)
 
 
@@ -129,15 +131,6 @@ def _helped(
     return large
 
 
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {out}: {error.strerror}", remedy="Choose another --out"
-        ) from error
-
-
 def _check_sources(shares: Mapping[str, float], records: Sequence[Record]) -> None:
     known = {record.source for record in records}
     if unknown := sorted(set(shares) - known):
@@ -163,16 +156,36 @@ def train(
         UsageError: the folder cannot be written, or a share is of no source.
         BadDataError: too few examples for a batch.
         BadModelError: a model or checkpoint cannot be read.
+        BadFileError: something cannot be written, since the disk is full or the like. What the run
+            saved before stays, and the same run goes on from it.
     """
+    with making(run.out):
+        trainer = _trainer(run, config, device)
+        # Gradients of sure tokens underflow, and arithmetic on denormals is ten times slower.
+        torch.set_flush_denormal(True)
+        try:
+            while trainer.steps_done < config.steps:
+                report(trainer.step())
+        except KeyboardInterrupt:
+            trainer.optimizer.zero_grad(set_to_none=True)
+            trainer.save()
+            raise
+        finally:
+            torch.set_flush_denormal(False)
+        model = trainer.averaged
+        return export(model, trainer.vocabulary, run.out / "model", _summary(run, trainer))
+
+
+def _trainer(run: Run, config: TrainingConfig, device: str) -> Trainer:
+    """The state of the run: where it begins, or where its newest checkpoint is."""
     torch.manual_seed(config.seed)
-    _make_folder(run.out)
     model, vocabulary = begin(run, device=device)
     records: list[Record] = [
         record for path in run.data for record in read_records(path, vocabulary)
     ]
     _check_sources(config.shares, records)
     model.set_prior(start.unigrams(records, vocabulary, config.shares).to(model.device))
-    trainer = Trainer(
+    return Trainer(
         model,
         vocabulary,
         config,
@@ -181,18 +194,6 @@ def train(
         folder=run.out,
         beside=_helped(run, model, vocabulary, device),
     )
-    # Gradients of sure tokens underflow, and arithmetic on denormals is ten times slower.
-    torch.set_flush_denormal(True)
-    try:
-        while trainer.steps_done < config.steps:
-            report(trainer.step())
-    except KeyboardInterrupt:
-        trainer.optimizer.zero_grad(set_to_none=True)
-        trainer.save()
-        raise
-    finally:
-        torch.set_flush_denormal(False)
-    return export(trainer.averaged, vocabulary, run.out / "model", _summary(run, trainer))
 
 
 def _summary(run: Run, trainer: Trainer) -> dict[str, Any]:

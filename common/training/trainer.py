@@ -148,6 +148,10 @@ class Trainer:
                 their fused logits, as in a session, where the large model sees no context. Trained
                 alone, a small model learns again what the large one knows.
             clock: tells the seconds.
+
+        Raises:
+            BadDataError: no held-out record makes an example.
+            BadModelError: the newest checkpoint is damaged, or of a model of another shape.
         """
         self.model, self.vocabulary, self.config, self.folder = (
             model.train(),
@@ -176,6 +180,7 @@ class Trainer:
         state = checkpoints.newest(folder)
         if state is not None:
             self._resume(state)
+        checkpoints.forget_metrics_after(folder, self.steps_done)
         self._average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average))
         self.averaged.config = model.config  # its own copy would miss the measured curve
         if state is not None:
@@ -207,7 +212,6 @@ class Trainer:
         self._first_step_of_epoch = meta["first_step_of_epoch"]
         self._epoch = (meta["epoch"], self._plan(meta["epoch"]))
         self.model.config.loss_curve = meta["loss_curve"]
-        checkpoints.forget_metrics_after(self.folder, self.steps_done)
 
     def _plan(self, epoch: int) -> list[list[Crop]]:
         size, shares = self.config.batch_size, self.config.shares
@@ -374,7 +378,11 @@ class Trainer:
         return conditioning.from_logits(logits)
 
     def save(self) -> Path:
-        """Write a checkpoint; an interrupted write leaves the older one in place."""
+        """Write a checkpoint; an interrupted write leaves the older one in place.
+
+        Raises:
+            UsageError, BadFileError: it cannot be written.
+        """
         meta = {
             "step": self.steps_done,
             "seconds": self.seconds,

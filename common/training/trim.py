@@ -11,6 +11,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from common.program.console import run
+from common.program.saving import appearing
+from common.text.lines import read_objects
 from common.text.wordpiece import SPECIAL, WordPieceVocabulary
 
 PIECES = 15_000
@@ -81,8 +84,7 @@ def trim(source: Tokenizer, texts: Iterable[str], size: int) -> WordPieceVocabul
 def training_texts(paths: Sequence[Path]) -> Iterator[str]:
     """All text of JSONL files of training records."""
     for path in paths:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        for _, row in read_objects(path):
             yield " ".join(row.get(k) or "" for k in ("instruction", "context", "response", "text"))
 
 
@@ -113,13 +115,13 @@ def main() -> None:
     source = Tokenizer.from_file(str(options.source))
     source.no_padding()
     source.no_truncation()
-    options.out.mkdir(parents=True, exist_ok=True)
     vocabulary = trim(source, training_texts(options.data), options.size)
-    vocabulary.save(options.out)
+    with appearing(options.out) as folder:
+        vocabulary.save(folder)
     for path in options.held_out:
         more = inflation(source, vocabulary, list(training_texts([path])))
         print(f"{path}: {more:+.1%} tokens")
 
 
 if __name__ == "__main__":
-    main()
+    run(main, program="trim")

@@ -30,7 +30,7 @@ class Pipe:
                 remedy="Give a shorter question",
             )
         try:
-            return line.decode("utf-8") if line else None
+            return line.decode("utf-8-sig") if line else None
         except UnicodeDecodeError as error:
             raise BadDataError(
                 f"a line is not UTF-8 (byte {error.start})", remedy="Send it as UTF-8"

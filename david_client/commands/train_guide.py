@@ -1,8 +1,5 @@
 """`david train-guide`."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -45,14 +42,15 @@ def train_guide(
     from common.program.console import note, print_json
     from common.program.device import settle_device
     from common.program.interrupt import interruptible
+    from common.program.progress import training_progress
 
     config = GuideTraining(steps=steps, batch_size=batch_size, learning_rate=rate, seed=seed)
-    with interruptible(), _progress(steps, as_json=as_json) as report:
+    with interruptible(), training_progress(steps, as_json=as_json) as report:
         done = run_training(
             GuideRun(data, held_out, start, out),
             config,
             device=settle_device(device, threads=threads),
-            report=report,
+            report=lambda step, loss: report({"step": step, "loss": loss}),
         )
     if as_json:
         print_json({"type": "trained"} | done.record())
@@ -62,27 +60,3 @@ def train_guide(
         f"trained: {done.folder}, labels {', '.join(done.labels)}; held-out accuracy "
         f"{sure[1]:.1%}, " + ", ".join(f"{share:.1%} at doubt {d:g}" for d, share in doubted)
     )
-
-
-@contextmanager
-def _progress(steps: int, *, as_json: bool) -> Iterator[Callable[[int, float], None]]:
-    """Progress as JSON lines, as a live bar on a terminal, or as a line every 50 steps."""
-    from common.program.console import note, print_json
-
-    if as_json:
-        yield lambda step, loss: print_json({"type": "progress", "step": step, "loss": loss})
-    elif not sys.stderr.isatty():
-        yield (
-            lambda step, loss: (
-                note(f"step {step}/{steps}  loss {loss:.3f}") if step % 50 == 0 else None
-            )
-        )
-    else:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task("training", total=steps)
-            yield lambda step, loss: bar.update(
-                task, completed=step, description=f"loss {loss:.3f}"
-            )

@@ -91,7 +91,7 @@ def evaluate(
 
     if threads:
         torch.set_num_threads(threads)
-    questions = read_questions(data, limit=limit)
+    questions = read_questions(data, limit=limit, halved=True)
     big, vocabulary = registry.load(model, device=device)
     small, theirs = registry.load(david, device=device)
     if theirs.fingerprint != vocabulary.fingerprint:

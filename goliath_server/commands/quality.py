@@ -186,20 +186,17 @@ def quality(
     folders = {"goliath": registry.find(goliath).folder, "david": registry.find(david).folder}
     stated = _stated(settings, mine)
     answers = resumed(resume, _run(folders, stated, seed, contrast)) if resume else Answers()
-    try:
-        note("loading the judge")
-        bench = Bench(
-            pair,
-            load_judge(judge, device=place),
-            settings,
-            mine,
-            seed,
-            contrast,
-            batch,
-        )
-        tables = [_measure(bench, task, answers, wanted, counts) for task in tasks]
-    finally:
-        answers.close()
+    note("loading the judge")
+    bench = Bench(
+        pair,
+        load_judge(judge, device=place),
+        settings,
+        mine,
+        seed,
+        contrast,
+        batch,
+    )
+    tables = [_measure(bench, task, answers, wanted, counts) for task in tasks]
     _tell(tasks, tables, stated, contrast, examples=examples, json=json)
 
 

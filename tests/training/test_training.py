@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import ProcessMismatchError, UsageError
+from common.errors import BadFileError, ProcessMismatchError, UsageError
 from common.models import registry
 from common.models.simplex_network import SimplexDiffusionConfig, SimplexDiffusionLM
 from common.processes.simplex.schedule import TimeWarp
@@ -116,7 +116,7 @@ def test_an_interrupted_save_leaves_the_older_checkpoint(vocabulary, data, tmp_p
         raise OSError("disk full")
 
     monkeypatch.setattr(checkpoints, "save_file", broken)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(BadFileError, match="disk full"):
         run.save()
     found = checkpoints.newest(tmp_path)
     assert found is not None
