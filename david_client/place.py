@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from common.wire.channels import TlsFiles
+    from common.wire.tls import TlsFiles
 
 FRAME_PREFIX_BYTES = 5
 """What gRPC puts before each message."""

@@ -23,7 +23,7 @@ from common.pb import collaboration_pb2_grpc as rpc
 from common.program.device import settle_device
 from common.program.tls import tls_files
 from common.text.templates import asked
-from common.wire.channels import MAX_MESSAGE_BYTES, open_server, split_address
+from common.wire.channels import MAX_MESSAGE_BYTES, join_address, open_server, split_address
 from common.wire.frames import Limits
 from goliath_server.health import Health
 from goliath_server.service import Caps, CollaborationService
@@ -103,8 +103,8 @@ def service_for(settings: GoliathSettings) -> CollaborationService:
 
 
 async def serve(settings: GoliathSettings, *, announce: Callable[[str, Host], None]) -> None:
-    """Serve until SIGTERM or SIGINT; then running sessions end after their step, new ones never
-    begin.
+    """Serve until SIGTERM or SIGINT; then new sessions are refused, and running ones may finish
+    within the grace. A second signal ends all at once.
 
     Args:
         settings: what the operator chose.
@@ -126,8 +126,7 @@ async def serve(settings: GoliathSettings, *, announce: Callable[[str, Host], No
             insecure=settings.insecure,
             max_streams=settings.max_streams_per_peer + _OTHER_STREAMS,
         )
-        host, _ = split_address(settings.listen)
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        shown = join_address(split_address(settings.listen)[0], port)
         health, service = Health(server), service_for(settings)
         rpc.add_CollaborationServiceServicer_to_server(service, server)
         try:
@@ -157,9 +156,9 @@ async def _run(
         await health.set(serving=True)
         announce(host)
         await signals.came.wait()
-        log.info("server.draining")
+        log.info("server.draining", extra={"grace": settings.grace})
         await health.set(serving=False)
-        draining = asyncio.create_task(service.drain(settings.drain_seconds))
+        draining = asyncio.create_task(service.drain(settings.grace))
         signals.came.clear()
         if await signals.before(draining):
             draining.cancel()

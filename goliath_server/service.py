@@ -5,7 +5,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from common.errors import (
 )
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
-from common.wire.channels import translated_errors
+from common.wire.channels import peer_address, translated_errors
 from common.wire.conversions import server_info_to_proto
 from common.wire.frames import Limits, Open
 from goliath_server.remote import Remote
@@ -55,6 +55,8 @@ class Caps:
     """Seconds in which the first frame must come."""
     settle_s: float = 2.0
     """Seconds in which a client may say that the answer arrived."""
+    last_step_s: float = 10.0
+    """Seconds in which the step in flight must end when the grace of `drain` is over."""
 
 
 class CollaborationService(rpc.CollaborationServiceServicer):
@@ -69,7 +71,9 @@ class CollaborationService(rpc.CollaborationServiceServicer):
         self._batcher: Batcher | None = None
         self._per_peer: Counter[str] = Counter()
         self._drives: dict[Drive, Stream] = {}
+        self._draining = False
         self._hurry: float | None = None
+        """When the grace was over, on the loop's clock."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._pumps: set[asyncio.Task[None]] = set()
@@ -79,18 +83,27 @@ class CollaborationService(rpc.CollaborationServiceServicer):
         self._host, self._batcher = host, batcher
 
     async def drain(self, grace_s: float) -> None:
-        """Take no new session, and let those that run end after their step.
+        """Take no new session, and let those that run finish; after the grace they end with their
+        step in flight, and wait for no contribution.
 
-        Returns when all have ended, or after the grace.
+        Returns when all have ended, or `Caps.last_step_s` after the grace.
         """
-        self._hurry = asyncio.get_running_loop().time() + grace_s
+        self._draining = True
+        if await self._ended_within(grace_s):
+            return
+        log.warning("drain.cut", extra={"sessions": self._per_peer.total()})
+        self._hurry = asyncio.get_running_loop().time()
         for drive, stream in self._drives.items():
             _hurry(drive, stream, self._hurry)
-        try:
-            async with asyncio.timeout(grace_s):
-                await self._idle.wait()
-        except TimeoutError:
+        if not await self._ended_within(self._caps.last_step_s):
             log.warning("drain.incomplete", extra={"sessions": self._per_peer.total()})
+
+    async def _ended_within(self, budget_s: float) -> bool:
+        """Whether all sessions end in this time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(budget_s):
+                await self._idle.wait()
+        return self._idle.is_set()
 
     async def GetServerInfo(
         self, request: pb.GetServerInfoRequest, context: Context
@@ -111,13 +124,13 @@ class CollaborationService(rpc.CollaborationServiceServicer):
                 self._pumps.add(pump)
                 pump.add_done_callback(self._pumps.discard)
                 try:
-                    await self._guarded(stream, peer)
+                    await self._guarded(stream, peer, peer_address(context.peer()))
                 finally:
                     stream.close()
 
-    async def _guarded(self, stream: Stream, peer: str) -> None:
+    async def _guarded(self, stream: Stream, peer: str, address: str) -> None:
         """A session whose end is told in a frame and in the log."""
-        with structlog.contextvars.bound_contextvars(peer=peer):
+        with structlog.contextvars.bound_contextvars(peer=peer, address=address):
             try:
                 async with asyncio.timeout(self._caps.session_s):
                     await self._session(stream)
@@ -211,7 +224,7 @@ class CollaborationService(rpc.CollaborationServiceServicer):
         """A place on this server for one session, under the peer's name."""
         peer = _identity(context)
         self._ready()
-        if self._hurry is not None:
+        if self._draining:
             raise DrainingError("the server is shutting down", remedy="Try again later")
         if self._per_peer.total() >= self._caps.sessions:
             raise ServerFullError(
@@ -241,9 +254,10 @@ def _hurry(drive: Drive, stream: Stream, until: float) -> None:
 
 
 def _identity(context: Context) -> str:
-    """The names in the peer's certificate, vouched for by its authority; without TLS its host."""
+    """The names in the peer's certificate, vouched for by its authority; without TLS its host, of
+    which all connections count together.
+    """
     names = (context.auth_context() or {}).get("x509_subject_alternative_name")
     if names:
         return ",".join(sorted(name.decode("utf-8", "replace") for name in names))
-    peer: str = context.peer()
-    return peer.rpartition(":")[0]
+    return peer_address(context.peer()).rpartition(":")[0]

@@ -60,8 +60,8 @@ class GoliathSettings(ProgramSettings):
     """What the guide steers towards."""
     strength: float | None = Field(None, ge=0, le=LARGEST_STRENGTH, allow_inf_nan=False)
     """How hard the guide pushes; unset is 500, 0 is unguided."""
-    drain_seconds: float = Field(10.0, ge=0)
-    """Time that sessions have to end after a signal."""
+    grace: float = Field(30.0, ge=0)
+    """Seconds that answers in flight have to finish after a signal."""
     device: str = "auto"
     """A torch device; auto takes a GPU where there is one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -100,6 +100,7 @@ class Stream:
 
     async def settle(self, budget_s: float) -> None:
         """Wait a little for the client's last word, so that it is not cut off."""
+        self._hurry = None  # it was about contributions, and they are over
         until = asyncio.get_running_loop().time() + budget_s
         while (message := await self._next(until)) is not _NOTHING and message is not None:
             if message.WhichOneof("frame") in {"finish", "cancel"}:

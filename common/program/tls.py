@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 from common.errors import UsageError
 
 if TYPE_CHECKING:
-    from common.wire.channels import TlsFiles
+    from common.wire.tls import TlsFiles
 
 
 def tls_files(
     certificate: Path | None, key: Path | None, authority: Path | None, *, authority_option: str
 ) -> TlsFiles | None:
-    """The three files of mutual TLS, or None when none is given.
+    """The three files of mutual TLS, tried, or None when none is given.
 
     Raises:
-        UsageError: only some of them are given.
+        UsageError: only some of them are given, or one cannot be used.
     """
-    from common.wire.channels import TlsFiles
+    from common.wire.tls import TlsFiles, read_tls
 
     given = {"--tls-cert": certificate, "--tls-key": key, authority_option: authority}
     missing = [name for name, path in given.items() if path is None]
@@ -30,4 +30,6 @@ def tls_files(
             f"TLS: expected {', '.join(given)} together; missing: {', '.join(missing)}",
             remedy="Give all three; mutual TLS is the only kind here",
         )
-    return TlsFiles(certificate, key, authority)
+    files = TlsFiles(certificate, key, authority)
+    read_tls(files)
+    return files

@@ -9,11 +9,10 @@ stream: in a handler, a client's cancel and its half-close look the same.
 
 import ipaddress
 import logging
-import ssl
+import urllib.parse
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -36,6 +35,7 @@ from common.errors import (
     public_text,
     spec_of,
 )
+from common.wire.tls import TlsFiles, read_tls
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +46,10 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 """Largest message either way. gRPC receives 4 MiB by default, too little for a part of dense rows;
 no limit would let a peer fill the memory."""
 
-KEEPALIVE_INTERVAL_MS = 30_000
-"""How often a client asks whether the connection lives: below the 4 minutes after which clouds drop
-a silent one."""
-
 _SHARED_OPTIONS: list[tuple[str, int]] = [
     # The same both ways and on both ends, so that what one may send the other may receive.
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # A connection that does not answer a ping for this long is dead.
-    ("grpc.keepalive_timeout_ms", 10_000),
     # Between steps a client may be silent as long as a budget: pings do not run out meanwhile.
     ("grpc.http2.max_pings_without_data", 0),
     # Pings only while a call runs; equal on both ends, or the server calls it an attack.
@@ -70,7 +64,6 @@ _SHARED_OPTIONS: list[tuple[str, int]] = [
 
 _CHANNEL_OPTIONS: list[tuple[str, int]] = [
     *_SHARED_OPTIONS,
-    ("grpc.keepalive_time_ms", KEEPALIVE_INTERVAL_MS),
     # A private peer is reached directly; a proxy from the environment must not see its logits.
     ("grpc.enable_http_proxy", 0),
     # After the stream has begun recovery is ours: we resume from the log of steps.
@@ -82,8 +75,8 @@ _CHANNEL_OPTIONS: list[tuple[str, int]] = [
 
 _SERVER_OPTIONS: list[tuple[str, int]] = [
     *_SHARED_OPTIONS,
-    # Below the client's interval, or the server drops it for too many pings (default: 5 minutes).
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # Below the clients' `ping_s`, or the server drops them for too many pings (default: 5 minutes).
+    ("grpc.http2.min_ping_interval_without_data_ms", 100),
     # Two servers on one port would share its connections at random: a port in use is an error.
     ("grpc.so_reuseport", 0),
 ]
@@ -92,15 +85,31 @@ _REFUSED_BEFORE_HTTP2 = "failed to connect to all addresses"
 
 
 @dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """What one side shows, and whom it trusts; files in PEM."""
+class Keepalive:
+    """When a connection with a call on it is dead: `ping_s` and `answer_s` after its last byte.
 
-    certificate: Path
-    """This side's certificate, followed by those between it and its authority."""
-    key: Path
-    """The private key of the certificate, without a password."""
-    authority: Path
-    """Certificates of the authorities that the other side's certificate must come from."""
+    gRPC's own threads answer pings, however long a model computes.
+    """
+
+    ping_s: float = 10.0
+    """Seconds without a byte from the other side after which it is pinged, at least .2; well below
+    the 4 minutes after which clouds drop a silent connection."""
+    answer_s: float = 14.0
+    """Seconds that its answer, and the acknowledgement of bytes that are sent, may take."""
+
+    def options(self) -> list[tuple[str, int]]:
+        """As gRPC's options."""
+        answer_ms = round(self.answer_s * 1000)
+        return [
+            ("grpc.keepalive_time_ms", round(self.ping_s * 1000)),
+            # From this gRPC sets the TCP_USER_TIMEOUT of the socket too, ...
+            ("grpc.keepalive_timeout_ms", answer_ms),
+            # ... but it waits this long for the answer, a minute by default.
+            ("grpc.http2.ping_timeout_ms", answer_ms),
+        ]
+
+
+KEEPALIVE = Keepalive()
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -121,6 +130,16 @@ def split_address(address: str) -> tuple[str, int]:
     return plain, int(port)
 
 
+def join_address(host: str, port: int) -> str:
+    """HOST:PORT as people write it, an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def peer_address(name: str) -> str:
+    """HOST:PORT of gRPC's name for a peer, such as ipv6:%5B::1%5D:52114."""
+    return urllib.parse.unquote(name.partition(":")[2])
+
+
 def is_loopback(host: str) -> bool:
     """Whether the host is this machine by its name alone; nothing is looked up."""
     if host.lower() == "localhost":
@@ -139,6 +158,7 @@ def open_channel(
     tls: TlsFiles | None = None,
     insecure: bool = False,
     server_name: str = "",
+    keepalive: Keepalive = KEEPALIVE,
 ) -> grpc.aio.Channel:
     """A channel to a server; nothing is sent yet.
 
@@ -148,16 +168,17 @@ def open_channel(
         insecure: Plain text, on loopback only, instead of TLS.
         server_name: The host that the server's certificate must name, where a tunnel or a proxy is
             at the address; empty: the host of the address.
+        keepalive: When the server counts as unreachable.
 
     Raises:
         UsageError: The choice of security does not fit the address, or a file cannot be used.
     """
     check_security(address, tls=tls, insecure=insecure)
+    options: list[tuple[str, int | str]] = [*_CHANNEL_OPTIONS, *keepalive.options()]
     if tls is None:
-        return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-    certificate, key, authority = _read(tls, ssl.PROTOCOL_TLS_CLIENT)
+        return grpc.aio.insecure_channel(address, options=options)
+    certificate, key, authority = read_tls(tls)
     credentials = grpc.ssl_channel_credentials(authority, key, certificate)
-    options: list[tuple[str, int | str]] = [*_CHANNEL_OPTIONS]
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))
     return grpc.aio.secure_channel(address, credentials, options=options)
@@ -169,6 +190,7 @@ def open_server(
     tls: TlsFiles | None = None,
     insecure: bool = False,
     max_streams: int = 16,
+    keepalive: Keepalive = KEEPALIVE,
     interceptors: Sequence[Any] = (),
 ) -> tuple[grpc.aio.Server, int]:
     """A server that is not started yet, and the port that it holds (chosen for it if 0 was asked).
@@ -178,6 +200,7 @@ def open_server(
         tls: The files for mutual TLS: `authority` is the one that signs clients.
         insecure: Plain text, on loopback only, instead of TLS.
         max_streams: Most calls at a time of one connection; the next ones wait at the client.
+        keepalive: When a client counts as lost.
         interceptors: Passed to gRPC.
 
     Raises:
@@ -185,12 +208,13 @@ def open_server(
             port is taken.
     """
     check_security(address, tls=tls, insecure=insecure)
-    options = [*_SERVER_OPTIONS, ("grpc.max_concurrent_streams", max_streams)]
+    streams = ("grpc.max_concurrent_streams", max_streams)
+    options = [*_SERVER_OPTIONS, *keepalive.options(), streams]
     server = grpc.aio.server(options=options, interceptors=list(interceptors))
     try:
         if tls is None:
             return server, server.add_insecure_port(address)
-        certificate, key, authority = _read(tls, ssl.PROTOCOL_TLS_SERVER)
+        certificate, key, authority = read_tls(tls)
         credentials = grpc.ssl_server_credentials(
             [(key, certificate)], authority, require_client_auth=True
         )
@@ -222,38 +246,6 @@ def check_security(address: str, *, tls: TlsFiles | None, insecure: bool) -> Non
             remedy="Give a certificate, its key and the other side's authority; "
             "on loopback --insecure does without",
         )
-
-
-def _read(tls: TlsFiles, protocol: int) -> tuple[bytes, bytes, bytes]:
-    """Certificate, key and authority, tried with Python's own TLS, which says what is wrong."""
-    parts = []
-    for name in ("certificate", "key", "authority"):
-        path: Path = getattr(tls, name)
-        try:
-            parts.append(path.read_bytes())
-        except OSError as error:
-            raise UsageError(
-                f"TLS {name}: cannot read {path}: {error.strerror}",
-                remedy="Give the path of a PEM file that this user may read",
-            ) from error
-    context = ssl.SSLContext(protocol)
-    try:
-        # An empty password turns a question on the terminal into an error.
-        context.load_cert_chain(tls.certificate, tls.key, password="")
-    except (ssl.SSLError, ValueError) as error:
-        raise UsageError(
-            f"TLS: {tls.certificate} and {tls.key} are not a certificate and its key",
-            remedy="Give PEM files that belong together; the key must have no password",
-        ) from error
-    try:
-        context.load_verify_locations(tls.authority)
-    except (ssl.SSLError, ValueError) as error:
-        raise UsageError(
-            f"TLS authority: {tls.authority} holds no certificate",
-            remedy="Give the PEM file of the authority that signed the other side's certificate",
-        ) from error
-    certificate, key, authority = parts
-    return certificate, key, authority
 
 
 @asynccontextmanager
@@ -359,6 +351,11 @@ def _unavailable(details: str, address: str) -> CollaborationError:
         return UnreachableError(
             f"nobody answers at {address}",
             remedy="Check the address, and that a Goliath runs there (goliath serve)",
+        )
+    if "ping timeout" in text or "timed out" in text:
+        return UnreachableError(
+            f"nothing comes from {address} any more, not even answers to pings",
+            remedy="Check the network, and ask again; over a slow one with a larger --budget",
         )
     return UnreachableError(f"the connection to {address} broke", remedy="Try again")
 

@@ -24,7 +24,7 @@ from common.errors import (
     UsageError,
 )
 from common.program.console import note
-from common.wire.channels import TlsFiles
+from common.wire.tls import TlsFiles
 
 MODULES = {"goliath": "goliath_server.cli", "david": "david_client.cli"}
 """What runs each program; this side starts the other one, and never imports it."""
@@ -65,6 +65,7 @@ def make_certificates(folder: Path) -> Certificates:
     def files(name: str, *hosts: str) -> TlsFiles:
         made = authority.issue_cert(*hosts)
         paths = TlsFiles(folder / f"{name}.pem", folder / f"{name}.key", folder / "authority.pem")
+        paths.key.touch(mode=0o600)
         made.private_key_pem.write_to_path(str(paths.key))
         paths.certificate.write_bytes(b"".join(one.bytes() for one in made.cert_chain_pems))
         return paths

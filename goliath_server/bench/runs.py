@@ -15,7 +15,8 @@ from common.evaluation.generation import question_seed
 from common.evaluation.pair import Question
 from common.models.registry import find
 from common.program.console import note
-from common.wire.channels import TlsFiles, check_security, split_address
+from common.wire.channels import check_security, split_address
+from common.wire.tls import TlsFiles
 from goliath_server.bench.figures import Answer, LatencyMode, WireMode, latency_row, wire_row
 from goliath_server.bench.processes import Certificates, Program, make_certificates, running
 from goliath_server.bench.proxy import Proxy

@@ -31,6 +31,13 @@ def serve(
     strength: Annotated[
         float | None, typer.Option(help="How hard the guide pushes, 0 to 2000 (default: 500).")
     ] = None,
+    grace: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds that running answers have to finish after Ctrl-C or SIGTERM; a second "
+            "one ends them at once (default: 30)."
+        ),
+    ] = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
     threads: o.Threads = None,
