@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from common.errors import BadDataError, CollaborationError, SessionCancelledError
+from common.program.values import explained
 from david_client.asking import Draft, Question, Reply
 from david_client.chat.pipe import Pipe
 from david_client.conversation import Collaboration, question_of
@@ -82,10 +83,8 @@ def _changed(settings: DavidSettings, changes: Mapping[str, Any]) -> DavidSettin
     try:
         return DavidSettings(**{**settings.model_dump(), **changes})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "values"
         raise BadDataError(
-            f"{name}: {first['msg']}, got {str(first['input'])[:100]!r}",
+            explained(error, DavidSettings),
             remedy="Look at the option of that name in david ask --help",
         ) from error
 

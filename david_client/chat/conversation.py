@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from common.errors import BadFileError, UsageError
 from common.program.console import clean_line
+from common.program.values import explained
 from david_client.chat.lines import Command, listed
 from david_client.chat.prompt import Turn
 from david_client.texts import read_context
@@ -89,8 +90,8 @@ class Conversation:
         try:
             changed = type(self.settings)(**{**self.settings.model_dump(), name: value})
         except ValidationError as error:
-            told = error.errors()[0]["msg"]
-            raise UsageError(f"/{name}: {told[0].lower()}{told[1:]}, got {text[:100]!r}") from error
+            told = explained(error, type(self.settings), "/{}".format)
+            raise UsageError(told) from error
         if name == "contrast" and changed.contrast and not self.context:
             raise _contrast_without_context(changed.contrast)
         self.settings = changed
