@@ -4,10 +4,35 @@ import numpy as np
 
 from common.collaboration.contribution import Ask
 from common.collaboration.timing import timing_of
-from common.errors import InvalidFrameError, ModelMismatchError, StepOutOfRangeError
+from common.errors import (
+    InvalidFrameError,
+    LimitExceededError,
+    ModelMismatchError,
+    StepOutOfRangeError,
+)
 from common.processes.simplex.terms import FinishReason
 from common.text.vocabulary import Vocabulary
-from common.wire.frames import Completed, Open, Opened, Step
+from common.wire.frames import Completed, Limits, Open, Opened, SessionSettings, Step
+
+
+def check_limits(settings: SessionSettings, limits: Limits) -> None:
+    """Refuse what the server would, by the names that people gave it.
+
+    Raises:
+        LimitExceededError: the server does not go so far.
+    """
+    for option, value, most in (
+        ("--steps", settings.steps, limits.max_steps),
+        ("--block", settings.block_length, limits.max_block_length),
+        ("--max-tokens", settings.max_tokens, limits.max_tokens),
+        ("--weight", settings.weight, limits.max_weight),
+        ("--budget", settings.budget_ms / 1000, limits.max_budget_ms / 1000),
+    ):
+        if value > most:
+            raise LimitExceededError(
+                f"{option}: this server takes at most {most:g}, got {value:g}",
+                remedy="Give no more, or ask another server",
+            )
 
 
 def check_opened(opened: Opened, wished: Open, vocabulary: Vocabulary) -> None:

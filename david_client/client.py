@@ -37,6 +37,7 @@ from common.wire.frames import (
     SessionSettings,
 )
 from david_client.asking import CONTRIBUTOR_ID, David, OnDraft, Question, Reply
+from david_client.checks import check_limits
 from david_client.joining import joined
 from david_client.place import Meter, Place
 from david_client.session import Session
@@ -80,6 +81,7 @@ async def ask(
         check_vocabulary(info.vocabulary_fingerprint, david.vocabulary.fingerprint)
         check_process(info.process, process_of(config_of(david.model)))
         settings = question.settings(info.defaults)
+        check_limits(settings, info.limits)
         frame = Open(
             role=Role.OWNER,
             contributor_id=CONTRIBUTOR_ID,

@@ -11,9 +11,10 @@ from torch import Tensor
 from common.collaboration.codec import MOST_ENTRIES, answer_from, encode
 from common.collaboration.contrast import contrasted
 from common.collaboration.contribution import Answer, Ask, Codec, Contribution
+from common.collaboration.room import check_room
 from common.collaboration.timing import Timing
 from common.denoising.loop import Predict
-from common.errors import BadDataError, InvalidFrameError, UsageError
+from common.errors import InvalidFrameError, UsageError
 from common.models.predict import predict
 from common.models.simplex_lm import SimplexDiffusionLM
 from common.processes.simplex import conditioning
@@ -88,17 +89,14 @@ class Contributor:
         self._timing = timing
         self._suffix = vocabulary.suffix_ids(vocabulary.encode(suffix).ids)
         self.prompt_ids = vocabulary.prompt_ids(vocabulary.encode(prompt).ids)
-        private = vocabulary.prompt_ids(
-            vocabulary.encode(prompt).ids, vocabulary.encode(context).ids
-        )
+        private_ids = vocabulary.encode(context).ids
+        private = vocabulary.prompt_ids(vocabulary.encode(prompt).ids, private_ids)
         self._prefixes = (private, self.prompt_ids) if voicing.contrast else (private,)
-        need = len(private) + answer_length + len(self._suffix)
-        if need > model.config.max_positions:
-            raise BadDataError(
-                f"expected prompt, context, suffix and answer to fit David's "
-                f"{model.config.max_positions} positions, got {need}",
-                remedy="Shorten the context or the other texts, or lower --max-tokens",
-            )
+        check_room(
+            len(private_ids),
+            beside=len(private) - len(private_ids) + answer_length + len(self._suffix),
+            positions=model.config.max_positions,
+        )
         self._finished: tuple[int, ...] = ()
         self._conditions: list[Bag | None] = [None] * len(self._prefixes)
         self._answered: tuple[int, int] | None = None

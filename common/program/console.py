@@ -99,7 +99,7 @@ def run(app: Callable[..., Any], *, program: str) -> NoReturn:
 
 
 def _explain(error: CollaborationError, program: str) -> NoReturn:
-    """End with an error's message and exit code; nobody is left to read of a reader that is gone."""
+    """End with an error's message and exit code; a reader that is gone gets no message."""
     if not isinstance(error, ReaderGoneError):
         note(f"{program}: {clean_text(error.message)}")
         if error.remedy:
@@ -144,8 +144,8 @@ def _streams() -> Iterator[None]:
     Raises:
         OutputError: standard output is closed, or something could not be written.
     """
-    sys.stdin = sys.stdin or open(os.devnull)
-    sys.stderr = sys.stderr or open(os.devnull, "w")
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115, open to the end
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if sys.stdout is None:
         raise OutputError("standard output is closed: send it to a file, or to /dev/null")
     output: Any = _Output(sys.stdout)

@@ -42,10 +42,8 @@ def expected(
     if ge is not None and high is not None:
         return f"{name} from {_shown(ge)} to {_shown(high)}"
     bounds = ((ge, "of at least"), (gt, "above"), (high, "at most"))
-    return " ".join(
-        (name, " and ".join(f"{word} {_shown(bound)}" for bound, word in bounds if bound is not None))
-    ).rstrip()
-
+    words = [f"{word} {_shown(bound)}" for bound, word in bounds if bound is not None]
+    return f"{name} {' and '.join(words)}".rstrip()
 
 
 def explained(

@@ -1,6 +1,5 @@
 """The state of a conversation: its turns, and the settings for the next answer."""
 
-import os
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pydantic import ValidationError
 
 from common.errors import BadFileError, UsageError
 from common.program.console import clean_line
+from common.program.files import private
 from common.program.values import explained
 from david_client.chat.lines import Command, listed
 from david_client.chat.prompt import Turn
@@ -138,9 +138,9 @@ class Conversation:
             raise UsageError("/save: expected an answer to save, there is none yet")
         path = Path(argument).expanduser().absolute()
         # What this conversation wrote it may write again; all else stays as it is.
-        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if path in self._saved else os.O_EXCL)
+        mode = "w" if path in self._saved else "x"
         try:
-            with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+            with open(path, mode, encoding="utf-8", opener=private) as file:
                 file.write("\n".join(map(_written, self.turns)))
         except FileExistsError as error:
             raise BadFileError(

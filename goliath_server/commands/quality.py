@@ -14,6 +14,7 @@ from common.collaboration.timing import MAX_LAG
 from common.errors import UsageError
 from common.processes.simplex.terms import LONGEST_NO_REPEAT, Projection, SelfConditioning
 from common.program.console import note, print_json
+from common.program.options import Panel
 
 if TYPE_CHECKING:
     from common.evaluation.answers import Answers, Cell
@@ -33,10 +34,16 @@ _BUNDLED = {
 
 def quality(
     david: Annotated[
-        str, typer.Option("--david", help="David's model: name or folder.")
+        str,
+        typer.Option(
+            "--david", help="David's model: name or folder.", rich_help_panel=Panel.MODELS
+        ),
     ] = "david-recipes",
     goliath: Annotated[
-        str, typer.Option("--goliath", help="Goliath's model: name or folder.")
+        str,
+        typer.Option(
+            "--goliath", help="Goliath's model: name or folder.", rich_help_panel=Panel.MODELS
+        ),
     ] = "goliath-mini",
     data: Annotated[
         list[str] | None,
@@ -44,13 +51,24 @@ def quality(
             "--data",
             help="NAME=FILE of held-out questions, JSONL as for `evaluate`; may be given again "
             "(default: cooking, general and private, the bundled files).",
+            rich_help_panel=Panel.MODELS,
         ),
     ] = None,
     judge: Annotated[
-        Path, typer.Option("--judge", help="Folder of the judge's weights, see scripts/judge.")
+        Path,
+        typer.Option(
+            "--judge",
+            help="Folder of the judge's weights, see scripts/judge.",
+            rich_help_panel=Panel.MODELS,
+        ),
     ] = Path("runs/judge"),
     steps: Annotated[
-        str, typer.Option("--steps", help="Denoising steps of a block, with commas.")
+        str,
+        typer.Option(
+            "--steps",
+            help="Denoising steps of a block, with commas.",
+            rich_help_panel=Panel.MEASUREMENT,
+        ),
     ] = "16,32,64,128,256",
     systems: Annotated[
         str,
@@ -58,48 +76,82 @@ def quality(
             "--systems",
             help="Which of goliath, david, pair and contrast (the pair with contrast, where "
             "questions have a context), with commas.",
+            rich_help_panel=Panel.MEASUREMENT,
         ),
     ] = ",".join(_SYSTEMS),
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Questions of each file, spread over it (default: all)."),
+        typer.Option(
+            min=1,
+            help="Questions of each file, spread over it (default: all).",
+            rich_help_panel=Panel.MEASUREMENT,
+        ),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest answer, in tokens (default: one block).")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Longest answer, in tokens (default: one block).",
+            rich_help_panel=Panel.ANSWER,
+        ),
     ] = None,
     weight: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="David's share in the pair (default: 0.75)."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="David's share in the pair (default: 0.75).",
+            rich_help_panel=Panel.COLLABORATION,
+        ),
     ] = None,
     contrast: Annotated[
         float,
-        typer.Option("--contrast", help="How much contrast stresses the context, 0 to 100."),
+        typer.Option(
+            "--contrast",
+            help="How much contrast stresses the context, 0 to 100.",
+            rich_help_panel=Panel.COLLABORATION,
+        ),
     ] = 0.5,
     temperature: Annotated[
-        float | None, typer.Option(min=0, max=100, help="0 is greedy (default: 0.7).")
+        float | None,
+        typer.Option(
+            min=0, max=100, help="0 is greedy (default: 0.7).", rich_help_panel=Panel.SAMPLING
+        ),
     ] = None,
     min_p: Annotated[
         float | None,
-        typer.Option(max=1, help="Least probability of a candidate, a share (default: 0.005)."),
+        typer.Option(
+            max=1,
+            help="Least probability of a candidate, a share (default: 0.005).",
+            rich_help_panel=Panel.SAMPLING,
+        ),
     ] = None,
     top_p: Annotated[
         float | None,
         typer.Option(
             max=1,
             help="Share of the candidates' mass that is drawn from, the best first (default: 0.9).",
+            rich_help_panel=Panel.SAMPLING,
         ),
     ] = None,
     projection: Annotated[
-        Projection, typer.Option(help="How scores become the next state.")
+        Projection,
+        typer.Option(help="How scores become the next state.", rich_help_panel=Panel.SAMPLING),
     ] = Projection.SAMPLE,
     self_conditioning: Annotated[
         SelfConditioning | None,
-        typer.Option(help="What the models condition on (default: as Goliath was trained)."),
+        typer.Option(
+            help="What the models condition on (default: as Goliath was trained).",
+            rich_help_panel=Panel.SAMPLING,
+        ),
     ] = None,
     ramp: Annotated[
         float | None,
         typer.Option(
-            min=0, max=16, help="How much later the last position is denoised (default: 0)."
+            min=0,
+            max=16,
+            help="How much later the last position is denoised (default: 0).",
+            rich_help_panel=Panel.SAMPLING,
         ),
     ] = None,
     no_repeat: Annotated[
@@ -109,27 +161,62 @@ def quality(
             max=LONGEST_NO_REPEAT,
             help="Tokens of a run that is not drawn twice in a block, 2 or more; 0: all may be "
             "(default: 2).",
+            rich_help_panel=Panel.SAMPLING,
         ),
     ] = None,
     lag: Annotated[
-        int, typer.Option(min=0, max=MAX_LAG, help="Steps that contributions lag behind.")
+        int,
+        typer.Option(
+            min=0,
+            max=MAX_LAG,
+            help="Steps that contributions lag behind.",
+            rich_help_panel=Panel.COLLABORATION,
+        ),
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="From it comes the noise of each question.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="From it comes the noise of each question.",
+            rich_help_panel=Panel.MEASUREMENT,
+        ),
+    ] = 0,
     resume: Annotated[
         Path | None,
         typer.Option(
             "--resume",
             help="JSONL file that keeps each answer; a run that was ended goes on (default: none).",
+            rich_help_panel=Panel.PROGRAM,
         ),
     ] = None,
     examples: Annotated[
-        int, typer.Option(min=0, help="Questions to show with all their answers.")
+        int,
+        typer.Option(
+            min=0,
+            help="Questions to show with all their answers.",
+            rich_help_panel=Panel.MEASUREMENT,
+        ),
     ] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Questions of a forward pass.")] = 16,
-    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is torch's choice.")] = 0,
+    batch: Annotated[
+        int,
+        typer.Option(min=1, help="Questions of a forward pass.", rich_help_panel=Panel.MEASUREMENT),
+    ] = 16,
+    device: Annotated[
+        str, typer.Option(help="Torch device.", rich_help_panel=Panel.PROGRAM)
+    ] = "cpu",
+    threads: Annotated[
+        int,
+        typer.Option(
+            min=0, help="CPU threads; 0 is torch's choice.", rich_help_panel=Panel.PROGRAM
+        ),
+    ] = 0,
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line on stdout. Default: a table.")
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object a line on stdout. Default: a table.",
+            rich_help_panel=Panel.PROGRAM,
+        ),
     ] = False,
 ) -> None:
     """Measure the text: Goliath alone, David alone and the pair answer held-out questions.
