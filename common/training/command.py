@@ -21,7 +21,8 @@ def _shares(values: list[str]) -> dict[str, float]:
         shares[source] = _number(number)
         if not 0 <= shares[source] < math.inf:
             raise UsageError(
-                f"expected SOURCE=PASSES, got {value!r}", remedy="For example --share wiki=2"
+                f"--share: expected SOURCE=PASSES, got {value!r}",
+                remedy="For example --share wiki=2",
             )
     return shares
 
@@ -39,7 +40,8 @@ def _settings(values: list[str]) -> dict[str, Any]:
         name, _, text = value.partition("=")
         if not name or not text:
             raise UsageError(
-                f"expected NAME=VALUE, got {value!r}", remedy="For example --setting noise_m=256"
+                f"--setting: expected NAME=VALUE, got {value!r}",
+                remedy="For example --setting noise_m=256",
             )
         settings[name] = int(text) if text.isdecimal() else text
     return settings
@@ -271,7 +273,7 @@ def make_train(default_start: str) -> Callable[..., None]:
 
         if not 0 < rate < math.inf:
             raise UsageError(
-                f"rate: expected a number above 0, got {rate}", remedy="For example --rate 4e-4"
+                f"--rate: expected a number above 0, got {rate}", remedy="For example --rate 4e-4"
             )
         if mixed + ramped > 1:
             raise UsageError(

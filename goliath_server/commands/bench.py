@@ -318,7 +318,7 @@ def _questions(data: Path | None, count: int) -> list[Question]:
     chosen = sorted(found, key=lambda question: question_seed(0, question))[:count]
     if len(chosen) < count:
         raise UsageError(
-            f"expected at most {len(chosen)} prompts, since the file has no more, got {count}",
+            f"--prompts: expected at most {len(chosen)}, since the file has no more, got {count}",
             remedy="Lower --prompts, or give --data a longer file",
         )
     return chosen
@@ -355,7 +355,7 @@ def _rtts(text: str) -> list[float]:
         times = []
     if not times or not all(0 <= time <= _MOST_RTT_MS for time in times):
         raise UsageError(
-            f"expected round trips of 0 to {_MOST_RTT_MS} ms, with commas, got {text!r}",
+            f"--rtts: expected round trips of 0 to {_MOST_RTT_MS} ms, with commas, got {text!r}",
             remedy="For example --rtts 0,50",
         )
     return sorted(set(times))

@@ -18,7 +18,7 @@ def _weights(text: str) -> tuple[float, ...]:
         weights = ()
     if not weights or not all(0 < w < 1 for w in weights) or len(set(weights)) < len(weights):
         raise UsageError(
-            f"expected different weights between 0 and 1, with commas, got {text!r}",
+            f"--weights: expected different ones between 0 and 1, with commas, got {text!r}",
             remedy="For example --weights 0.25,0.5,0.75",
         )
     return weights

@@ -389,7 +389,7 @@ def _steps(text: str) -> list[int]:
     fits = all(1 <= count <= _MAX_STEPS for count in counts)
     if not counts or not fits or len(set(counts)) < len(counts):
         raise UsageError(
-            f"expected different numbers of steps, 1 to {_MAX_STEPS}, with commas, got {text!r}",
+            f"--steps: expected different numbers, 1 to {_MAX_STEPS}, with commas, got {text!r}",
             remedy="For example --steps 16,32,64",
         )
     return counts
@@ -399,7 +399,7 @@ def _systems(text: str) -> list[str]:
     names = text.split(",")
     if not set(names) <= set(_SYSTEMS) or len(set(names)) < len(names):
         raise UsageError(
-            f"expected some of {', '.join(_SYSTEMS)}, with commas, got {text!r}",
+            f"--systems: expected some of {', '.join(_SYSTEMS)}, with commas, got {text!r}",
             remedy="For example --systems goliath,pair",
         )
     return names
@@ -408,7 +408,7 @@ def _systems(text: str) -> list[str]:
 def _contrast(value: float) -> float:
     if not 0 <= value <= _MAX_CONTRAST:  # as for `david ask`; false of NaN too
         raise UsageError(
-            f"contrast: expected a factor from 0 to {_MAX_CONTRAST}, got {value:g}",
+            f"--contrast: expected a factor from 0 to {_MAX_CONTRAST}, got {value:g}",
             remedy="Leave it out, or give 0.5",
         )
     return value
@@ -424,7 +424,7 @@ def _files(data: list[str] | None) -> dict[str, Path]:
         name, mark, path = item.partition("=")
         if not (name and mark and path) or name in files:
             raise UsageError(
-                f"expected --data NAME=FILE, each name once, got {item!r}",
+                f"--data: expected NAME=FILE, each name once, got {item!r}",
                 remedy="For example --data cooking=recipes.jsonl",
             )
         files[name] = Path(path)
@@ -434,7 +434,7 @@ def _files(data: list[str] | None) -> dict[str, Path]:
 def _no_repeat(value: int | None) -> int | None:
     if value == 1:
         raise UsageError(
-            "no-repeat: expected 0, or 2 and more, got 1",
+            "--no-repeat: expected 0, or 2 and more, got 1",
             remedy="Give 2: that no token may come again leaves no text",
         )
     return value
@@ -443,7 +443,7 @@ def _no_repeat(value: int | None) -> int | None:
 def _share(name: str, value: float | None) -> float | None:
     if value is not None and value <= 0:
         raise UsageError(
-            f"{name}: expected a share above 0 and at most 1, got {value:g}",
+            f"--{name}: expected a share above 0 and at most 1, got {value:g}",
             remedy="Leave it out for the default",
         )
     return value
