@@ -24,6 +24,8 @@
       BadDataError                  input data that cannot be used
         BadFileError
           BadModelError
+      OutputError                   standard output cannot be written
+        ReaderGoneError             its reader has ended
       SessionCancelledError         the user ended it
       InternalError                 our bug
 
@@ -56,9 +58,11 @@ class ExitCode(IntEnum):
     OUT_OF_TIME = 6
     """A time limit ran out."""
     BAD_INPUT = 7
-    """Input data, a file or a model folder cannot be used."""
+    """Input data, a file, a model folder or standard output cannot be used."""
     INTERRUPTED = 130
     """Interrupted by the user."""
+    BROKEN_PIPE = 141
+    """The reader of standard output has ended, as `head` does."""
 
 
 class CollaborationError(Exception):
@@ -167,6 +171,14 @@ class BadModelError(BadFileError):
     """A model folder is missing, incomplete, damaged or of a foreign kind."""
 
 
+class OutputError(CollaborationError):
+    """Standard output is closed, or its disk is full."""
+
+
+class ReaderGoneError(OutputError):
+    """The reader of standard output has ended: nobody is left to write for."""
+
+
 class SessionCancelledError(CollaborationError):
     """The user ended the session."""
 
@@ -224,6 +236,8 @@ ERRORS: dict[type[CollaborationError], ErrorSpec] = {
     BadDataError: ErrorSpec("INVALID_ARGUMENT", "BAD_DATA", ExitCode.BAD_INPUT),
     BadFileError: ErrorSpec("FAILED_PRECONDITION", "BAD_FILE", ExitCode.BAD_INPUT, _LOCAL),
     BadModelError: ErrorSpec("FAILED_PRECONDITION", "BAD_MODEL", ExitCode.BAD_INPUT, _LOCAL),
+    OutputError: ErrorSpec("ABORTED", "OUTPUT", ExitCode.BAD_INPUT, _FAULT),
+    ReaderGoneError: ErrorSpec("ABORTED", "READER_GONE", ExitCode.BROKEN_PIPE, _FAULT),
     SessionCancelledError: ErrorSpec("CANCELLED", "CANCELLED", ExitCode.INTERRUPTED),
     InternalError: ErrorSpec("INTERNAL", "INTERNAL", ExitCode.BUG, _FAULT),
 }

@@ -11,11 +11,12 @@ from common.collaboration.certification import Tally
 from common.collaboration.codec import MOST_ENTRIES, reach_for
 from common.collaboration.contribution import entries_at
 from common.collaboration.contributor import Contributor, Encoding
+from common.collaboration.room import check_room
 from common.collaboration.settings import ContributorSettings, Requested, SessionSettings
 from common.collaboration.timing import timing_of
 from common.denoising.plan import FinishReason
 from common.denoising.process import Process, Shown, View
-from common.errors import BadDataError, UsageError
+from common.errors import UsageError
 from common.guidance.choice import GuideChoice
 from common.models.registry import LanguageModel
 from common.text.templates import Message
@@ -56,6 +57,30 @@ class Question:
             return settings
         return replace(settings, block_length=min(settings.block_length, settings.max_tokens))
 
+    def prefixes(
+        self, david: LanguageModel, settings: SessionSettings
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What David reads before the answer: with the context, and without it.
+
+        Raises:
+            UsageError: a contrast without a context.
+            BadDataError: the texts and the longest answer do not fit his model.
+        """
+        if self.contrast and not self.context:
+            raise UsageError(
+                f"contrast {self.contrast} needs a context to compare with, and there is none",
+                remedy="Give --context FILE, or leave --contrast out",
+            )
+        private = david.template.ids(self.messages, self.context)
+        context = len(david.vocabulary.encode(self.context).ids)
+        answer = settings.blocks * settings.block_length + len(david.template.after(self.suffix))
+        check_room(
+            context,
+            beside=len(private) - context + answer,
+            positions=david.predictor.max_positions,
+        )
+        return private, david.template.ids(self.messages)
+
     def contributor(
         self,
         david: LanguageModel,
@@ -79,25 +104,12 @@ class Question:
             UsageError: a contrast without a context, or a lag together with an `every`.
             BadDataError: the texts and the longest answer do not fit David's model.
         """
-        if self.contrast and not self.context:
-            raise UsageError(
-                f"contrast {self.contrast} needs a context to compare with, and there is none",
-                remedy="Give --context FILE, or leave --contrast out",
-            )
-        private = david.template.ids(self.messages, self.context)
-        suffix = david.template.after(self.suffix)
-        need = len(private) + settings.blocks * settings.block_length + len(suffix)
-        if need > david.predictor.max_positions:
-            raise BadDataError(
-                f"expected prompt, context, suffix and answer to fit David's "
-                f"{david.predictor.max_positions} positions, got {need}",
-                remedy="Shorten the context or the other texts, or lower --max-tokens",
-            )
+        prefixes = self.prefixes(david, settings)
         return Contributor(
             rows,
             process,
-            (private, david.template.ids(self.messages)),
-            suffix=suffix,
+            prefixes,
+            suffix=david.template.after(self.suffix),
             contrast=self.contrast,
             encoding=Encoding(
                 mine.codec,

@@ -10,9 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from common.errors import BadDataError, CollaborationError, SessionCancelledError
+from common.program.values import explained
 from david_client.asking import Draft, Question, Reply
 from david_client.chat.pipe import Pipe
 from david_client.conversation import Collaboration, question_of
+from david_client.resuming import digest
 from david_client.settings import DavidSettings
 
 TEXTS = ("prompt", "context", "suffix")
@@ -82,10 +84,8 @@ def _changed(settings: DavidSettings, changes: Mapping[str, Any]) -> DavidSettin
     try:
         return DavidSettings(**{**settings.model_dump(), **changes})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "values"
         raise BadDataError(
-            f"{name}: {first['msg']}, got {str(first['input'])[:100]!r}",
+            explained(error, DavidSettings),
             remedy="Look at the option of that name in david ask --help",
         ) from error
 
@@ -129,6 +129,7 @@ def ask_all(
     lines: Pipe,
     settings: DavidSettings,
     *,
+    passed: int = 0,
     now: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[Reply, dict[str, Any]]]:
     """Ask line by line; each answer is there before the next line is read.
@@ -137,16 +138,17 @@ def ask_all(
         pair: who answers.
         lines: where the questions come from; blank lines are passed over.
         settings: what holds where a line says nothing.
+        passed: lines that were read before, of which the numbers go on.
         now: a clock in seconds.
 
     Yields:
-        The reply, and its JSON object: what `david ask --json` prints, the number of the line, the
-        size of the vocabulary, and the moments.
+        The reply, and its JSON object: what `david ask --json` prints, number and digest of the
+        line, the size of the vocabulary, and the moments.
 
     Raises:
         CollaborationError: the first line that fails ends it, and the message has its number.
     """
-    number = 0
+    number = passed
     with asyncio.Runner() as runner:
         while True:
             number += 1
@@ -169,6 +171,7 @@ def ask_all(
                 reply.record()
                 | {
                     "line": number,
+                    "input_sha256": digest(line),
                     "vocabulary_size": pair.david.vocabulary.size,
                     "moments": moments.record(),
                 },

@@ -5,12 +5,38 @@ from typing import Any
 import numpy as np
 
 from common.collaboration.contribution import Ask
+from common.collaboration.settings import ContributorSettings, SessionSettings
 from common.collaboration.timing import timing_of
 from common.denoising.plan import FinishReason
-from common.errors import InvalidFrameError, ModelMismatchError, StepOutOfRangeError
+from common.errors import (
+    InvalidFrameError,
+    LimitExceededError,
+    ModelMismatchError,
+    StepOutOfRangeError,
+)
 from common.models.registry import LanguageModel
 from common.text.vocabulary import Vocabulary
-from common.wire.frames import Completed, Open, Opened, Step
+from common.wire.frames import Completed, Limits, Open, Opened, Step
+
+
+def check_limits(settings: SessionSettings, mine: ContributorSettings, limits: Limits) -> None:
+    """Refuse what the server would, by the names that people gave it.
+
+    Raises:
+        LimitExceededError: the server does not go so far.
+    """
+    for option, value, most in (
+        ("--steps", settings.steps, limits.max_steps),
+        ("--block", settings.block_length, limits.max_block_length),
+        ("--max-tokens", settings.max_tokens, limits.max_tokens),
+        ("--weight", mine.weight, limits.max_weight),
+        ("--budget", mine.budget_ms / 1000, limits.max_budget_ms / 1000),
+    ):
+        if value > most:
+            raise LimitExceededError(
+                f"{option}: this server takes at most {most:g}, got {value:g}",
+                remedy="Give no more, or ask another server",
+            )
 
 
 def check_opened(opened: Opened, asked: Open, david: LanguageModel) -> None:

@@ -29,6 +29,7 @@ from common.wire.channels import KEEPALIVE, Keepalive, error_from_rpc, open_chan
 from common.wire.conversions import server_info_from_proto
 from common.wire.frames import PROTOCOL_VERSION, Completed, Open, Outcome, Role, ServerInfo
 from david_client.asking import CONTRIBUTOR_ID, OnDraft, Question, Reply
+from david_client.checks import check_limits
 from david_client.joining import joined
 from david_client.place import Meter, Place
 from david_client.session import Session
@@ -73,6 +74,9 @@ async def ask(
         check_process(info.process, david.predictor.process)
         settings = question.settings(info.defaults)
         mine = question.requested.contributor(info.contributor_defaults)
+        check_limits(settings, mine, info.limits)
+        if mine.weight > 0:
+            question.prefixes(david, settings)  # what does not fit is told before a session begins
         frame = Open(
             role=Role.OWNER,
             contributor_id=CONTRIBUTOR_ID,

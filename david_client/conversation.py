@@ -5,6 +5,7 @@ from asyncio import Runner
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from common.collaboration.compatibility import default_settings
 from common.errors import UsageError
 from common.models.registry import LanguageModel, open_model
 from common.program.console import note
@@ -96,15 +97,22 @@ def converse(
     Raises:
         CollaborationError: any of its kinds.
     """
-    pair = collaborate(settings)
+    question = question_of(settings, prompt, context, suffix=suffix)
+    pair = collaborate(settings, question)
     warn_of_unknown(pair.david.vocabulary, prompt=prompt, suffix=suffix, context=context)
-    return pair.ask(question_of(settings, prompt, context, suffix=suffix), view)
+    return pair.ask(question, view)
 
 
-def collaborate(settings: DavidSettings) -> Collaboration:
+def collaborate(settings: DavidSettings, question: Question | None = None) -> Collaboration:
     """Load what these settings name.
 
+    Args:
+        settings: what to load.
+        question: what will be asked, if it is known: a context that is too long in any case is
+            refused before the large model is loaded.
+
     Raises:
+        BadDataError: it is.
         UsageError: an address that is none, or TLS files that do not go together, or a guide
             without a label, with one that it does not know, or for a server.
         BadModelError: a model cannot be loaded.
@@ -118,6 +126,8 @@ def collaborate(settings: DavidSettings) -> Collaboration:
         )
     place = None if settings.embedded else place_of(settings)
     david = load_david(settings)
+    if question is not None and settings.weight != 0:
+        _check_context(question, david)
     if place is not None:
         return Collaboration(david, place, settings.timeout)
     model = open_model(settings.goliath_model, device=_device(settings), dtype=settings.dtype)
@@ -149,6 +159,11 @@ def warn_of_unknown(vocabulary: Vocabulary, **texts: str) -> None:
         warning = unknown_note(name, vocabulary.encode(text).unknown)
         if warning is not None:
             note(warning)
+
+
+def _check_context(question: Question, david: LanguageModel) -> None:
+    if len(david.vocabulary.encode(question.context).ids) > david.predictor.max_positions:
+        question.prefixes(david, question.settings(default_settings(david)))
 
 
 def load_david(settings: DavidSettings) -> LanguageModel:

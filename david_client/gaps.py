@@ -36,7 +36,7 @@ def split_gaps(text: str) -> Gapped:
     """The gaps of a text and what stands around them; `join_gaps` undoes it.
 
     Raises:
-        BadDataError: a gap with a cap that is none.
+        BadDataError: a gap with a cap that is none, or inside another gap.
     """
     gaps: list[Gap] = []
     texts: list[str] = []
@@ -45,7 +45,13 @@ def split_gaps(text: str) -> Gapped:
         texts.append(text[end : found.start()])
         gaps.append(Gap(found[0], _cap(found)))
         end = found.end()
-    return Gapped((*texts, text[end:]), tuple(gaps))
+    texts.append(text[end:])
+    # Without the inner gaps, one around them would be found.
+    if _MARKER.search("".join(texts)):
+        raise BadDataError(
+            "the prompt has a gap inside another one: expected gaps side by side", remedy=_REMEDY
+        )
+    return Gapped(tuple(texts), tuple(gaps))
 
 
 def join_gaps(gapped: Gapped) -> str:

@@ -141,7 +141,8 @@ def infill(
     Raises:
         CollaborationError: any of its kinds.
     """
-    pair = collaborate(settings)
+    question = question_of(settings, "", context)
+    pair = collaborate(settings, question)
     vocabulary = pair.david.vocabulary
     warn_of_unknown(vocabulary, prompt=" ".join(gapped.texts), suffix=suffix, context=context)
     gapped = followed_by(gapped, suffix, vocabulary)
@@ -150,7 +151,7 @@ def infill(
         def ask(question: Question, title: str) -> Reply:
             return pair.ask(question, view, title=title, runner=runner)
 
-        return fill_gaps(gapped, question_of(settings, "", context), vocabulary, ask)
+        return fill_gaps(gapped, question, vocabulary, ask)
 
 
 def followed_by(gapped: Gapped, suffix: str, vocabulary: Vocabulary) -> Gapped:

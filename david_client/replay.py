@@ -1,6 +1,7 @@
 """Reading a trace: a file from somewhere, hostile until checked, one line at a time."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,10 +15,11 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import from_json
 
 from common.denoising.plan import Decider
 from common.errors import BadDataError, BadFileError
-from common.program.console import clean_line
+from common.program.console import clean_line, note
 from david_client.view.sketch import Sketch, Word
 
 MAX_LINE_BYTES = 2**22
@@ -144,7 +146,8 @@ class Scene:
 
 
 def read_trace(path: Path) -> Iterator[Scene]:
-    """The lines of a trace, checked as they are read: memory does not grow with the file.
+    """The lines of a trace, checked as they are read: memory does not grow with the file. A last
+    line that is half written is left out, with a note on stderr.
 
     Raises:
         BadFileError: it cannot be read, or it is empty.
@@ -162,9 +165,12 @@ def read_trace(path: Path) -> Iterator[Scene]:
 
 def _scenes(lines: Iterator[bytes], path: Path) -> Iterator[Scene]:
     header: Header | None = None
-    steps = count = 0
+    steps = 0
     for count, line in enumerate(lines, 1):
         record = _record(line, count)
+        if record is None:
+            note(f"line {count} is half written: the run that wrote it was ended, or goes on")
+            break
         if isinstance(record, Header):
             header = record
             yield Scene(record, 0, None)
@@ -177,22 +183,39 @@ def _scenes(lines: Iterator[bytes], path: Path) -> Iterator[Scene]:
         steps += isinstance(record, StepLine)
         number = steps if isinstance(record, StepLine) else 0
         yield Scene(record, number, _sketch(record, header, count))
-    if not count:
+    if header is None:
         raise BadFileError(
             f"trace: {path} is empty: its run ended before an answer began",
             remedy="Give a file that `david ask --trace FILE` wrote",
         )
 
 
-def _record(line: bytes, number: int) -> Record:
+def _record(line: bytes, number: int) -> Record | None:
+    """What a line says; None for one that ends in its middle."""
     if len(line) > MAX_LINE_BYTES:
         raise _bad(number, f"expected at most {MAX_LINE_BYTES} bytes, got more")
     try:
         return _RECORD.validate_json(line)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"][1:]))
-        raise _bad(number, f"{place}: {first['msg']}" if place else first["msg"]) from error
+        found = error.errors(include_url=False, include_input=False)[0]
+        if found["type"] == "json_invalid" and _half_written(line):
+            return None
+        raise _bad(number, _wrong(found)) from error
+
+
+def _half_written(line: bytes) -> bool:
+    with suppress(ValueError):
+        return not line.endswith(b"\n") and isinstance(from_json(line, allow_partial=True), dict)
+    return False
+
+
+def _wrong(found: Any) -> str:
+    place = ".".join(map(str, found["loc"][1:]))
+    if found["type"] == "value_error":  # of a check of ours, in its own words
+        return str(found["ctx"]["error"])
+    if not place:
+        return "expected a JSON object of the type header, step, reply or failure"
+    return f"{place} {'is missing' if found['type'] == 'missing' else 'has a value that cannot be'}"
 
 
 def _sketch(record: StepLine | ReplyLine, header: Header, line: int) -> Sketch:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from common.collaboration.contribution import Codec
@@ -119,7 +119,7 @@ class DavidSettings(ProgramSettings):
     @classmethod
     def _check_no_repeat(cls, value: int | None) -> int | None:
         if value == 1:
-            raise ValueError("expected 0, or 2 and more: no token may be forbidden to come again")
+            raise ValueError("expected 0, or 2 and more, so that a token may come again")
         return value
 
     @field_validator("every")
@@ -131,13 +131,15 @@ class DavidSettings(ProgramSettings):
                 raise ValueError(f"expected none together with a lag of {info.data['lag']}")
         return value
 
-    @model_validator(mode="after")
-    def _check_certify(self) -> "DavidSettings":
-        if self.certify and (self.lag or self.every is not None):
+    @field_validator("certify")
+    @classmethod
+    def _check_certify(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and (info.data.get("lag") or info.data.get("every") is not None):
             raise ValueError(
-                "expected certify without lag and every: to ask about each step is to wait for it"
+                "expected neither a lag nor `every` beside it: to ask about each step is to wait "
+                "for it"
             )
-        return self
+        return value
 
     @property
     def embedded(self) -> bool:

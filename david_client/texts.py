@@ -1,5 +1,6 @@
 """Texts from the command line and from files, checked before anything heavy is loaded."""
 
+import codecs
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +16,10 @@ def read_prompt(argument: str) -> str:
     """The prompt; "-" reads standard input.
 
     Raises:
-        BadDataError: it is empty, or not UTF-8.
+        BadDataError: it is empty, binary or not UTF-8.
     """
     if argument == "-":
-        argument = _decoded(sys.stdin.buffer.read(MAX_TEXT_BYTES), "standard input")
+        argument = decoded(sys.stdin.buffer.read(MAX_TEXT_BYTES), "standard input")
     else:
         argument = _typed(argument, "the prompt")
     if not argument.strip():
@@ -48,7 +49,7 @@ def read_context(path: Path) -> str:
     """The private text of a file.
 
     Raises:
-        BadFileError: it is missing, empty, too large or not UTF-8.
+        BadFileError: it is missing, empty, too large, binary or not UTF-8.
     """
     try:
         with path.open("rb") as file:
@@ -64,7 +65,7 @@ def read_context(path: Path) -> str:
             remedy="Give the part that matters",
         )
     try:
-        text = _decoded(data, f"the context in {path}")
+        text = decoded(data, f"the context in {path}")
     except BadDataError as error:
         raise BadFileError(error.message, remedy=error.remedy) from error
     if not text.strip():
@@ -86,15 +87,26 @@ def unknown_note(name: str, unknown: Sequence[str]) -> str | None:
     )
 
 
-def _typed(argument: str, name: str) -> str:
-    # What the shell could not decode comes as lone surrogates.
-    return _decoded(argument.encode("utf-8", "surrogateescape"), name)
+def decoded(data: bytes, name: str) -> str:
+    """A text in UTF-8, or in UTF-16 where it begins with that encoding's mark.
 
-
-def _decoded(data: bytes, name: str) -> str:
+    Raises:
+        BadDataError: it is in neither, or binary.
+    """
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding, told = ("utf-16", "UTF-16") if utf_16 else ("utf-8-sig", "UTF-8")
+    if "\0" in data.decode(encoding, "replace"):
+        raise BadDataError(
+            f"{name} is binary: it holds a NUL character", remedy="Give a text, saved as UTF-8"
+        )
     try:
-        return data.decode("utf-8")
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
         raise BadDataError(
-            f"{name} is not UTF-8 (byte {error.start})", remedy="Save or type it as UTF-8"
+            f"{name} is not {told} (byte {error.start})", remedy="Save or type it as UTF-8"
         ) from error
+
+
+def _typed(argument: str, name: str) -> str:
+    # What the shell could not decode comes as lone surrogates.
+    return decoded(argument.encode("utf-8", "surrogateescape"), name)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from importlib.metadata import version
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -22,6 +23,7 @@ from common.errors import (
     public_text,
     spec_of,
 )
+from common.program.files import private
 
 if TYPE_CHECKING:
     from common.models.registry import LanguageModel
@@ -35,7 +37,8 @@ VERSION = 1
 def open_trace(path: Path | None) -> AbstractContextManager["Trace | None"]:
     """Begin a trace, before anything else is loaded: a bad path shall be told early.
 
-    A file that holds something is never written to. None makes no trace.
+    A new file is its owner's alone. One that holds something is never written to. None makes no
+    trace.
 
     Raises:
         BadFileError: the file holds something already, or cannot be written.
@@ -44,7 +47,7 @@ def open_trace(path: Path | None) -> AbstractContextManager["Trace | None"]:
         return nullcontext()
     try:
         # Appending and then looking cannot destroy what another program writes meanwhile.
-        file = path.open("ab", buffering=0)
+        file = FileIO(path, "ab", opener=private)
     except OSError as error:
         raise BadFileError(
             f"trace: cannot write {path}: {error.strerror}",

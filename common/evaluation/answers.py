@@ -102,7 +102,7 @@ def _parse(path: Path, text: str, run: dict[str, Any]) -> list[Row]:
         rows = [_row(json.loads(line)) for line in lines]
     except (ValueError, KeyError, TypeError) as error:
         raise BadFileError(
-            f"expected answers of an earlier run in {path}: {type(error).__name__}: {error}",
+            f"expected answers of an earlier run in {path}, got something else",
             remedy="Give --resume a new file, or one that this command wrote",
         ) from error
     if theirs != run:

@@ -151,7 +151,7 @@ def load_judge(folder: Path, *, device: str = "cpu") -> ChatJudge:
             )
     except Exception as error:  # gguf, tokenizers and transformers each raise their own
         raise BadModelError(
-            f"the judge in {folder} cannot be read: {type(error).__name__}: {error}",
+            f"the judge in {folder} cannot be read: a file of it is damaged",
             remedy=f"Delete {folder / WEIGHTS} and run scripts/judge again",
         ) from error
     return ChatJudge(model.to(device).eval(), tokenizer)

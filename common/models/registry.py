@@ -193,7 +193,7 @@ def load_as(
         raise
     except Exception as error:  # safetensors, json and transformers each raise their own
         raise BadModelError(
-            f"the model in {found.folder} cannot be read: {error}",
+            f"the model in {found.folder} cannot be read: a file of it is damaged",
             remedy="Copy the folder again, or train it anew",
         ) from error
     model: _Model = loaded[0]
@@ -216,7 +216,7 @@ def placed(model: _Model, device: str) -> _Model:
         model.to(device)  # type: ignore[arg-type]
     except (RuntimeError, AssertionError) as error:
         raise UsageError(
-            f"device {device!r} cannot be used here: {str(error).splitlines()[0]}",
+            f"the device {device!r} cannot be used here",
             remedy="Leave --device out, or give cpu or cuda",
         ) from error
     return model
@@ -264,7 +264,7 @@ def _check_files(folder: Path, wanted: str) -> None:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     except (ValueError, AttributeError, OSError) as error:
         raise BadModelError(
-            f"{folder / 'config.json'} is not JSON: {error}", remedy="Copy the folder again"
+            f"{folder / 'config.json'} is not a JSON object", remedy="Copy the folder again"
         ) from error
     if kind != wanted:
         known = kind if kind in (MODEL_TYPE, GUIDE_TYPE) else None

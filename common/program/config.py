@@ -3,8 +3,11 @@
 They are frozen, and misspelt keys are refused.
 """
 
+import os
+import re
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +21,8 @@ from pydantic_settings import (
 )
 
 from common.errors import UsageError
+from common.program.console import note
+from common.program.values import explained
 
 
 class ProgramSettings(BaseSettings):
@@ -61,21 +66,39 @@ def load(
     Raises:
         UsageError: a file that is missing or no TOML, an unknown key, a value out of range.
     """
-    table = _read(_file(program, file))
+    path = _file(program, file)
+    table, environment = _read(path), EnvSettingsSource(kind)()
     named = {
         name: value
         for name, value in given.items()
         if value is not None and name in kind.model_fields
     }
+    prefix = kind.model_config.get("env_prefix", "")
+    _warn_of_misspelt(prefix, kind)
+
+    def told(name: str) -> str:
+        """A setting as the person who gave it wrote it."""
+        if name in named:
+            return f"--{name.replace('_', '-')}"
+        return f"{prefix}{name.upper()}" if name in environment else f"{path}: {name}"
+
     try:
-        return kind(**{**table, **EnvSettingsSource(kind)(), **named})
+        return kind(**{**table, **environment, **named})
     except ValidationError as error:
-        prefix = kind.model_config.get("env_prefix", "")
         raise UsageError(
-            f"settings: {'; '.join(_told(one) for one in error.errors())}",
-            remedy=f"Look at the option of that name, at the variables {prefix}*, and at "
-            f"{_file(program, file) or config_folder() / f'{program}.toml'}",
+            explained(error, kind, told), remedy="Change it, or leave it out for the default"
         ) from error
+
+
+def _warn_of_misspelt(prefix: str, kind: type[ProgramSettings]) -> None:
+    """Name variables that are nearly one of a program's; others are another program's affair."""
+    known = [name.upper() for name in kind.model_fields]
+    for variable in filter(lambda name: name.startswith(prefix), os.environ):
+        name = variable.removeprefix(prefix)
+        near = [one for one in known if one.startswith(name)]
+        near = near or get_close_matches(name, known, 1, cutoff=0.7)
+        if near and name not in known:
+            note(f"warning: there is no variable {variable}; the nearest one is {prefix}{near[0]}")
 
 
 def describe(settings: ProgramSettings) -> str:
@@ -95,15 +118,6 @@ def _toml(value: object) -> str:
     return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text) + '"'
 
 
-def _told(error: Any) -> str:
-    name = ".".join(str(part) for part in error["loc"]) or "values"
-    if error["type"] == "extra_forbidden":
-        return f"{name} is no setting"
-    return (
-        f"{name}: {error['msg'].removeprefix('Value error, ')}, got {str(error['input'])[:100]!r}"
-    )
-
-
 def _file(program: str, file: Path | None) -> Path | None:
     if file is not None:
         return file
@@ -121,7 +135,11 @@ def _read(file: Path | None) -> dict[str, Any]:
             f"cannot read the settings in {file}: {error.strerror}",
             remedy="Give --config the path of a TOML file",
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not UTF-8", remedy="Save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"at (line \d+|end of document)", str(error))
         raise UsageError(
-            f"{file} is not TOML: {error}", remedy="Lines look like: steps = 32"
+            f"{file} is not TOML{f' {place[0]}' if place else ''}",
+            remedy="Lines look like: steps = 32",
         ) from error

@@ -23,7 +23,7 @@ def settle_device(device: str, *, threads: int | None = None) -> str:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(
-            f"device: expected one that torch can use here, got {device!r}",
+            f"the device: expected one that can be used here, got {device!r}",
             remedy="Use cpu, or install a build of torch for that device",
         ) from error
     return device

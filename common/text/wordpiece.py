@@ -69,7 +69,9 @@ class WordPieceVocabulary:
         except BadModelError:
             raise
         except Exception as error:  # tokenizers raises bare Exception
-            raise BadModelError(f"{path} is not a tokenizer file: {error}") from error
+            raise BadModelError(
+                f"{path} is not a tokenizer file", remedy="Copy the folder again"
+            ) from error
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json into a model folder."""

@@ -10,6 +10,7 @@ import typer
 
 from common.errors import UsageError
 from common.program.console import note, print_json
+from common.program.options import Panel
 from common.program.progress import training_progress
 
 
@@ -20,7 +21,8 @@ def _shares(values: list[str]) -> dict[str, float]:
         shares[source] = _number(number)
         if not 0 <= shares[source] < math.inf:
             raise UsageError(
-                f"expected SOURCE=PASSES, got {value!r}", remedy="For example --share wiki=2"
+                f"--share: expected SOURCE=PASSES, got {value!r}",
+                remedy="For example --share wiki=2",
             )
     return shares
 
@@ -38,7 +40,8 @@ def _settings(values: list[str]) -> dict[str, Any]:
         name, _, text = value.partition("=")
         if not name or not text:
             raise UsageError(
-                f"expected NAME=VALUE, got {value!r}", remedy="For example --setting noise_m=256"
+                f"--setting: expected NAME=VALUE, got {value!r}",
+                remedy="For example --setting noise_m=256",
             )
         settings[name] = int(text) if text.isdecimal() else text
     return settings
@@ -57,61 +60,114 @@ def make_train(default_start: str) -> Callable[..., None]:
         held_out: Annotated[
             Path,
             typer.Option(
-                "--held-out", help="JSONL file for the held-out loss; never trained on. Required."
+                "--held-out",
+                help="JSONL file for the held-out loss; never trained on. Required.",
+                rich_help_panel=Panel.MODELS,
             ),
         ],
         out: Annotated[
             Path,
-            typer.Option("--out", help="Folder of the run; an interrupted run goes on. Required."),
+            typer.Option(
+                "--out",
+                help="Folder of the run; an interrupted run goes on. Required.",
+                rich_help_panel=Panel.MODELS,
+            ),
         ],
         start: Annotated[
-            str, typer.Option(help="Model (name or folder), or encoder folder, to start from.")
+            str,
+            typer.Option(
+                help="Model (name or folder), or encoder folder, to start from.",
+                rich_help_panel=Panel.MODELS,
+            ),
         ] = default_start,
         vocabulary: Annotated[
             str | None,
             typer.Option(
-                help="Model whose tokenizer an encoder takes on. (default: the start's own)"
+                help="Model whose tokenizer an encoder takes on. (default: the start's own)",
+                rich_help_panel=Panel.MODELS,
             ),
         ] = None,
         width: Annotated[
             int,
-            typer.Option(help="Hidden size of a new small model; 0: none is made."),
+            typer.Option(
+                help="Hidden size of a new small model; 0: none is made.",
+                rich_help_panel=Panel.MODELS,
+            ),
         ] = 0,
-        layers: Annotated[int, typer.Option(help="Layers of a new small model.")] = 3,
-        heads: Annotated[int, typer.Option(help="Attention heads of a new small model.")] = 4,
+        layers: Annotated[
+            int, typer.Option(help="Layers of a new small model.", rich_help_panel=Panel.MODELS)
+        ] = 3,
+        heads: Annotated[
+            int,
+            typer.Option(
+                help="Attention heads of a new small model.", rich_help_panel=Panel.MODELS
+            ),
+        ] = 4,
         dropout: Annotated[
-            float, typer.Option(help="Dropout of a new small model, a share from 0 to 1.")
+            float,
+            typer.Option(
+                help="Dropout of a new small model, a share from 0 to 1.",
+                rich_help_panel=Panel.MODELS,
+            ),
         ] = 0.0,
         beside: Annotated[
             str | None,
             typer.Option(
                 help="Large model that this one learns to help: the loss is that of their fused "
-                "logits. The large one stays as it is and sees no context. (default: none)"
+                "logits. The large one stays as it is and sees no context. (default: none)",
+                rich_help_panel=Panel.MODELS,
             ),
         ] = None,
         weight: Annotated[
-            float, typer.Option(min=0, max=1, help="Share in those logits, with --beside.")
+            float,
+            typer.Option(
+                min=0,
+                max=1,
+                help="Share in those logits, with --beside.",
+                rich_help_panel=Panel.TRAINING,
+            ),
         ] = 0.75,
         setting: Annotated[
             list[str] | None,
             typer.Option(
                 help="NAME=VALUE of a model's config, such as reading=posterior; of a trained "
-                "model only what keeps its weights. (default: none)"
+                "model only what keeps its weights. (default: none)",
+                rich_help_panel=Panel.MODELS,
             ),
         ] = None,
-        steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")] = 2000,
+        steps: Annotated[
+            int, typer.Option(min=1, help="Optimiser steps in all.", rich_help_panel=Panel.TRAINING)
+        ] = 2000,
         batch_size: Annotated[
-            int, typer.Option("--batch", min=1, help="Examples a step, of one block each.")
+            int,
+            typer.Option(
+                "--batch",
+                min=1,
+                help="Examples a step, of one block each.",
+                rich_help_panel=Panel.TRAINING,
+            ),
         ] = 24,
-        rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 4e-4,
+        rate: Annotated[
+            float, typer.Option(help="Peak learning rate.", rich_help_panel=Panel.TRAINING)
+        ] = 4e-4,
         decay: Annotated[
             float,
-            typer.Option(min=0, max=1, help="Last share of the steps, over which the rate falls."),
+            typer.Option(
+                min=0,
+                max=1,
+                help="Last share of the steps, over which the rate falls.",
+                rich_help_panel=Panel.TRAINING,
+            ),
         ] = 0.25,
-        seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+        seed: Annotated[
+            int, typer.Option(help="Seed of every random choice.", rich_help_panel=Panel.TRAINING)
+        ] = 0,
         share: Annotated[
             list[str] | None,
-            typer.Option(help="SOURCE=PASSES an epoch makes over a source. (default: 1 each)"),
+            typer.Option(
+                help="SOURCE=PASSES an epoch makes over a source. (default: 1 each)",
+                rich_help_panel=Panel.MODELS,
+            ),
         ] = None,
         mixed: Annotated[
             float,
@@ -119,6 +175,7 @@ def make_train(default_start: str) -> Callable[..., None]:
                 min=0,
                 max=1,
                 help="Share of examples in which some positions can be read and the others hardly.",
+                rich_help_panel=Panel.TRAINING,
             ),
         ] = 0.5,
         ramped: Annotated[
@@ -128,24 +185,42 @@ def make_train(default_start: str) -> Callable[..., None]:
                 max=1,
                 help="Share of examples that are noisier from position to position. The remaining "
                 "ones are as noisy everywhere, as a draft is.",
+                rich_help_panel=Panel.TRAINING,
             ),
         ] = 0.2,
         evaluate_every: Annotated[
-            int, typer.Option(min=1, help="Steps between held-out curves.")
+            int,
+            typer.Option(
+                min=1, help="Steps between held-out curves.", rich_help_panel=Panel.TRAINING
+            ),
         ] = 500,
-        save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 250,
+        save_every: Annotated[
+            int,
+            typer.Option(min=1, help="Steps between checkpoints.", rich_help_panel=Panel.TRAINING),
+        ] = 250,
         skip_damaged: Annotated[
             bool,
             typer.Option(
                 "--skip-damaged",
                 help="Go on from the newest whole checkpoint; damaged newer ones are renamed. "
                 "Default: they end the run.",
+                rich_help_panel=Panel.TRAINING,
             ),
         ] = False,
-        device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-        threads: Annotated[int, typer.Option(help="CPU threads; 0 is torch's choice.")] = 0,
+        device: Annotated[
+            str, typer.Option(help="Torch device.", rich_help_panel=Panel.PROGRAM)
+        ] = "cpu",
+        threads: Annotated[
+            int,
+            typer.Option(help="CPU threads; 0 is torch's choice.", rich_help_panel=Panel.PROGRAM),
+        ] = 0,
         as_json: Annotated[
-            bool, typer.Option("--json", help="One object a line on stdout. Default: off.")
+            bool,
+            typer.Option(
+                "--json",
+                help="One object a line on stdout. Default: off.",
+                rich_help_panel=Panel.PROGRAM,
+            ),
         ] = False,
     ) -> None:
         """Train a model, or go on training one. Ctrl-C saves a checkpoint; the same command resumes
@@ -160,7 +235,7 @@ def make_train(default_start: str) -> Callable[..., None]:
 
         if not 0 < rate < math.inf:
             raise UsageError(
-                f"rate: expected a number above 0, got {rate}", remedy="For example --rate 4e-4"
+                f"--rate: expected a number above 0, got {rate}", remedy="For example --rate 4e-4"
             )
         if mixed + ramped > 1:
             raise UsageError(

@@ -91,7 +91,8 @@ def begin(run: Run, *, device: str) -> tuple[SimplexDiffusionLM, WordPieceVocabu
                 )
         except (OSError, ValueError, RuntimeError) as error:
             raise BadModelError(
-                f"the encoder in {folder} cannot be read: {error}", remedy="Check the folder"
+                f"the encoder in {folder} cannot be read",
+                remedy="Give a folder with config.json and model.safetensors of an encoder",
             ) from error
         return registry.placed(model, device), vocabulary
     model, vocabulary = registry.load(run.start, device=device)

@@ -1,6 +1,5 @@
 """The state of a conversation: its turns, and the settings for the next answer."""
 
-import os
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,8 @@ from pydantic import ValidationError
 
 from common.errors import BadFileError, UsageError
 from common.program.console import clean_line
+from common.program.files import private
+from common.program.values import explained
 from david_client.chat.lines import Command, listed
 from david_client.chat.prompt import Turn
 from david_client.texts import read_context
@@ -89,8 +90,8 @@ class Conversation:
         try:
             changed = type(self.settings)(**{**self.settings.model_dump(), name: value})
         except ValidationError as error:
-            told = error.errors()[0]["msg"]
-            raise UsageError(f"/{name}: {told[0].lower()}{told[1:]}, got {text[:100]!r}") from error
+            told = explained(error, type(self.settings), "/{}".format)
+            raise UsageError(told) from error
         if name == "contrast" and changed.contrast and not self.context:
             raise _contrast_without_context(changed.contrast)
         self.settings = changed
@@ -137,9 +138,9 @@ class Conversation:
             raise UsageError("/save: expected an answer to save, there is none yet")
         path = Path(argument).expanduser().absolute()
         # What this conversation wrote it may write again; all else stays as it is.
-        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if path in self._saved else os.O_EXCL)
+        mode = "w" if path in self._saved else "x"
         try:
-            with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+            with open(path, mode, encoding="utf-8", opener=private) as file:
                 file.write("\n".join(map(_written, self.turns)))
         except FileExistsError as error:
             raise BadFileError(

@@ -3,7 +3,12 @@
 from typing import Protocol
 
 from common.denoising.plan import FinishReason
-from common.errors import CollaborationError, DrainingError, SessionCancelledError
+from common.errors import (
+    CollaborationError,
+    DrainingError,
+    OutputError,
+    SessionCancelledError,
+)
 from common.program.interrupt import interruptible
 from david_client.chat.answers import Answers
 from david_client.chat.conversation import Conversation
@@ -32,6 +37,7 @@ def chat(lines: Lines, talk: Conversation, answers: Answers, show: Show) -> None
 
     Raises:
         CollaborationError: the models cannot be loaded.
+        OutputError: an answer cannot be written.
         SessionCancelledError: Ctrl-C where no person types.
     """
     goes_on = True
@@ -43,6 +49,8 @@ def chat(lines: Lines, talk: Conversation, answers: Answers, show: Show) -> None
             if not lines.interactive:
                 raise
             show.say("stopped; /retry asks again")
+        except OutputError:
+            raise
         except CollaborationError as error:
             answers.check()
             show.error(error)

@@ -3,7 +3,7 @@
 from typing import BinaryIO
 
 from common.errors import BadDataError
-from david_client.texts import MAX_TEXT_BYTES
+from david_client.texts import MAX_TEXT_BYTES, decoded
 
 
 class Pipe:
@@ -19,7 +19,7 @@ class Pipe:
         """The next line; None at the end.
 
         Raises:
-            BadDataError: it is not UTF-8, or too long; the next one can be read.
+            BadDataError: it is not UTF-8, binary or too long; the next one can be read.
         """
         line = self._source.readline(MAX_TEXT_BYTES + 1)
         if len(line) > MAX_TEXT_BYTES:
@@ -29,9 +29,4 @@ class Pipe:
                 f"a line: expected at most {MAX_TEXT_BYTES} bytes, got more",
                 remedy="Give a shorter question",
             )
-        try:
-            return line.decode("utf-8-sig") if line else None
-        except UnicodeDecodeError as error:
-            raise BadDataError(
-                f"a line is not UTF-8 (byte {error.start})", remedy="Send it as UTF-8"
-            ) from error
+        return decoded(line, "a line") if line else None

@@ -31,49 +31,75 @@ def ask(
     model: o.Model = None,
     context: o.Context = None,
     suffix: Annotated[
-        str | None, typer.Option(help="Public text that the answer leads into (default: none).")
+        str | None,
+        typer.Option(
+            help="Public text that the answer leads into (default: none).",
+            rich_help_panel=o.Panel.ANSWER,
+        ),
     ] = None,
     literal: Annotated[
-        bool, typer.Option("--literal", help="Read [[...]] in the prompt as text, not as a gap.")
+        bool,
+        typer.Option(
+            "--literal",
+            help="Read [[...]] in the prompt as text, not as a gap.",
+            rich_help_panel=o.Panel.ANSWER,
+        ),
     ] = False,
     weight: o.Weight = None,
     contrast: o.Contrast = None,
     steps: o.Steps = None,
     block: Annotated[
-        int | None, typer.Option(help="Positions generated together (default: the model's).")
+        int | None,
+        typer.Option(
+            help="Positions generated together (default: the model's).",
+            rich_help_panel=o.Panel.ANSWER,
+        ),
     ] = None,
     max_tokens: o.MaxTokens = None,
     temperature: o.Temperature = None,
     min_p: Annotated[
-        float | None, typer.Option(help="Least share of the best candidate (default: 0.005).")
+        float | None,
+        typer.Option(
+            help="Least share of the best candidate (default: 0.005).",
+            rich_help_panel=o.Panel.SAMPLING,
+        ),
     ] = None,
     ramp: Annotated[
         float | None,
         typer.Option(
             help="How much later the last position is denoised than the first, in shares of the "
-            "steps that one takes, 0 to 16 (default: 0, all at once)."
+            "steps that one takes, 0 to 16 (default: 0, all at once).",
+            rich_help_panel=o.Panel.SAMPLING,
         ),
     ] = None,
     top_p: Annotated[
         float | None,
         typer.Option(
-            help="Share of the candidates' mass that is drawn from, the best first (default: 0.9)."
+            help="Share of the candidates' mass that is drawn from, the best first (default: 0.9).",
+            rich_help_panel=o.Panel.SAMPLING,
         ),
     ] = None,
     no_repeat: Annotated[
         int | None,
         typer.Option(
             help="Tokens of a run that is not drawn twice in a block, 2 to 16; 0: all may be "
-            "(default: 2)."
+            "(default: 2).",
+            rich_help_panel=o.Panel.SAMPLING,
         ),
     ] = None,
     projection: Annotated[
         str | None,
-        typer.Option(help="Next state from one sample or multi-hot candidates (default: sample)."),
+        typer.Option(
+            help="Next state from one sample or multi-hot candidates (default: sample).",
+            rich_help_panel=o.Panel.SAMPLING,
+        ),
     ] = None,
     self_conditioning: Annotated[
         str | None,
-        typer.Option(help="Models condition on own, estimate or fused (default: Goliath's)."),
+        typer.Option(
+            help="Models condition on own, estimate or fused (default: Goliath's).",
+            rich_help_panel=o.Panel.SAMPLING,
+        ),
     ] = None,
     halt: Annotated[
         str | None,
@@ -81,40 +107,67 @@ def ask(
             metavar="PATIENCE[:MARGIN]",
             help="End a block after so many unchanged steps, each best token leading by so many "
             "logits (default: never).",
+            rich_help_panel=o.Panel.SAMPLING,
         ),
     ] = None,
     guide: Annotated[
         str | None,
         typer.Option(
             help="Classifier, folder or name, that steers Goliath in this process; see train-guide "
-            "(default: none)."
+            "(default: none).",
+            rich_help_panel=o.Panel.GUIDANCE,
         ),
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="What the guide steers towards (default: none).")
+        str | None,
+        typer.Option(
+            help="What the guide steers towards (default: none).", rich_help_panel=o.Panel.GUIDANCE
+        ),
     ] = None,
     strength: Annotated[
-        float | None, typer.Option(help="How hard the guide pushes, 0 to 2000 (default: 500).")
+        float | None,
+        typer.Option(
+            help="How hard the guide pushes, 0 to 2000 (default: 500).",
+            rich_help_panel=o.Panel.GUIDANCE,
+        ),
     ] = None,
     seed: o.Seed = None,
     lag: o.Lag = None,
     every: o.Every = None,
     late: Annotated[
-        str | None, typer.Option(help="When David is late: wait, solo or fail (default: wait).")
+        str | None,
+        typer.Option(
+            help="When David is late: wait, solo or fail (default: wait).",
+            rich_help_panel=o.Panel.COLLABORATION,
+        ),
     ] = None,
     codec: Annotated[
-        str | None, typer.Option(help="David's logits as topk or dense (default: topk).")
+        str | None,
+        typer.Option(
+            help="David's logits as topk or dense (default: topk).",
+            rich_help_panel=o.Panel.COLLABORATION,
+        ),
     ] = None,
     certify: o.Certify = False,
     budget: Annotated[
-        float | None, typer.Option(help="Seconds that David has for a step (default: 10).")
+        float | None,
+        typer.Option(
+            help="Seconds that David has for a step (default: 10).",
+            rich_help_panel=o.Panel.COLLABORATION,
+        ),
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(help="Seconds for the whole session (default: 600).")
+        float | None,
+        typer.Option(
+            help="Seconds for the whole session (default: 600).", rich_help_panel=o.Panel.CONNECTION
+        ),
     ] = None,
     trace: Annotated[
         Path | None,
-        typer.Option(help="New file for every step as JSON lines, see david show (default: none)."),
+        typer.Option(
+            help="New file for every step as JSON lines, see david show (default: none).",
+            rich_help_panel=o.Panel.PROGRAM,
+        ),
     ] = None,
     device: o.Device = None,
     dtype: o.Dtype = None,

@@ -24,6 +24,14 @@ def batch(
             "such as steps as wanted; - reads standard input."
         ),
     ],
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON Lines file that keeps each answer; the same command goes on after the last "
+            "one, and asks no line again (default: none).",
+            rich_help_panel=o.Panel.PROGRAM,
+        ),
+    ] = None,
     goliath: o.Goliath = None,
     insecure: o.Insecure = None,
     tls_cert: o.TlsCert = None,
@@ -46,24 +54,30 @@ def batch(
 ) -> None:
     """Ask every line of a file; the models are loaded once. The first line that fails ends it."""
     from common.program.config import load
-    from common.program.console import print_json, print_text
+    from common.program.console import note, print_json, print_text
     from common.program.interrupt import interruptible
     from common.program.logging import start_log
+    from david_client.resuming import keep, pass_over
     from david_client.settings import DavidSettings
 
     with interruptible():
         settings = load(DavidSettings, program="david", given=o.given(command), file=config)
         start_log(form=settings.log_format, verbose=verbose)
         with _lines(file) as lines:
+            passed = 0 if resume is None else pass_over(lines, resume)
+            if passed:
+                note(f"{resume} has the answers up to line {passed}")
             from david_client.batch import ask_all
             from david_client.conversation import collaborate
 
-            for reply, record in ask_all(collaborate(settings), lines, settings):
+            for reply, record in ask_all(collaborate(settings), lines, settings, passed=passed):
                 if json:
                     print_json(record)
                 else:
                     print_text(reply.text)
                 _check_finished(reply)
+                if resume is not None:
+                    keep(resume, record)
 
 
 @contextmanager

@@ -35,10 +35,18 @@ def chat(
     every: o.Every = None,
     memory: Annotated[
         int | None,
-        typer.Option(help="Earlier turns that are sent along with a question (default: 0 turns)."),
+        typer.Option(
+            help="Earlier turns that are sent along with a question (default: 0 turns).",
+            rich_help_panel=o.Panel.ANSWER,
+        ),
     ] = None,
     no_history: Annotated[
-        bool, typer.Option("--no-history", help="Keep no file of the lines typed here.")
+        bool,
+        typer.Option(
+            "--no-history",
+            help="Keep no file of the lines typed here.",
+            rich_help_panel=o.Panel.PROGRAM,
+        ),
     ] = False,
     device: o.Device = None,
     dtype: o.Dtype = None,

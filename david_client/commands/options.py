@@ -12,6 +12,7 @@ from common.program.options import (
     Insecure,
     Json,
     LogFormat,
+    Panel,
     Threads,
     Verbose,
     given,
@@ -32,6 +33,7 @@ __all__ = [
     "LogFormat",
     "MaxTokens",
     "Model",
+    "Panel",
     "Seed",
     "ServerCa",
     "ServerName",
@@ -47,17 +49,33 @@ __all__ = [
 
 Goliath = Annotated[
     str | None,
-    typer.Option("--goliath", help="HOST:PORT of a server (default: :embedded:, this process)."),
+    typer.Option(
+        "--goliath",
+        help="HOST:PORT of a server (default: :embedded:, this process).",
+        rich_help_panel=Panel.CONNECTION,
+    ),
 ]
 TlsCert = Annotated[
-    Path | None, typer.Option("--tls-cert", help="Your certificate, PEM (default: none).")
+    Path | None,
+    typer.Option(
+        "--tls-cert",
+        help="Your certificate, PEM (default: none).",
+        rich_help_panel=Panel.CONNECTION,
+    ),
 ]
 TlsKey = Annotated[
-    Path | None, typer.Option("--tls-key", help="Its private key, PEM (default: none).")
+    Path | None,
+    typer.Option(
+        "--tls-key", help="Its private key, PEM (default: none).", rich_help_panel=Panel.CONNECTION
+    ),
 ]
 ServerCa = Annotated[
     Path | None,
-    typer.Option("--server-ca", help="The authority that signs servers, PEM (default: none)."),
+    typer.Option(
+        "--server-ca",
+        help="The authority that signs servers, PEM (default: none).",
+        rich_help_panel=Panel.CONNECTION,
+    ),
 ]
 ServerName = Annotated[
     str | None,
@@ -65,47 +83,81 @@ ServerName = Annotated[
         "--server-name",
         help="Host that the server's certificate must name, behind a tunnel (default: the "
         "address's).",
+        rich_help_panel=Panel.CONNECTION,
     ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Small model, folder or name (default: david-recipes, bundled)."),
+    typer.Option(
+        "--model",
+        help="Small model, folder or name (default: david-recipes, bundled).",
+        rich_help_panel=Panel.PRIVATE_MODEL,
+    ),
 ]
 Context = Annotated[
     Path | None,
-    typer.Option("--context", help="Private text file; only David reads it (default: none)."),
+    typer.Option(
+        "--context",
+        help="Private text file; only David reads it (default: none).",
+        rich_help_panel=Panel.PRIVATE_MODEL,
+    ),
 ]
 Weight = Annotated[
-    float | None, typer.Option("--weight", help="David's share, 0 to 1 (default: 0.75).")
+    float | None,
+    typer.Option(
+        "--weight",
+        help="David's share, 0 to 1 (default: 0.75).",
+        rich_help_panel=Panel.COLLABORATION,
+    ),
 ]
 Contrast = Annotated[
     float | None,
-    typer.Option("--contrast", help="How much the context is stressed (default: 0)."),
+    typer.Option(
+        "--contrast",
+        help="How much the context is stressed (default: 0).",
+        rich_help_panel=Panel.COLLABORATION,
+    ),
 ]
 Certify = Annotated[
     bool,
     typer.Option(
         "--certify",
         help="Let Goliath ask David for logits that he left out, where they could change a token.",
+        rich_help_panel=Panel.COLLABORATION,
     ),
 ]
 Steps = Annotated[
-    int | None, typer.Option("--steps", help="Denoising steps of a block (default: 32).")
+    int | None,
+    typer.Option(
+        "--steps", help="Denoising steps of a block (default: 32).", rich_help_panel=Panel.ANSWER
+    ),
 ]
 MaxTokens = Annotated[
     int | None,
-    typer.Option("--max-tokens", help="Longest answer in tokens (default: one block)."),
+    typer.Option(
+        "--max-tokens",
+        help="Longest answer in tokens (default: one block).",
+        rich_help_panel=Panel.ANSWER,
+    ),
 ]
 Temperature = Annotated[
-    float | None, typer.Option("--temperature", help="0 is greedy (default: 0.7).")
+    float | None,
+    typer.Option(
+        "--temperature", help="0 is greedy (default: 0.7).", rich_help_panel=Panel.SAMPLING
+    ),
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", help="Seed of all noise (default: drawn, and told).")
+    int | None,
+    typer.Option(
+        "--seed", help="Seed of all noise (default: drawn, and told).", rich_help_panel=Panel.ANSWER
+    ),
 ]
 Lag = Annotated[
     int | None,
     typer.Option(
-        "--lag", help="Steps that David may lag behind, so that both compute at once (default: 0)."
+        "--lag",
+        help="Steps that David may lag behind, so that both compute at once (default: 0).",
+        rich_help_panel=Panel.COLLABORATION,
     ),
 ]
 Every = Annotated[
@@ -115,5 +167,6 @@ Every = Annotated[
         metavar="FIRST:PERIOD:LAST",
         help="David computes at the first steps, at multiples of the period and at the last ones "
         "(default: at all).",
+        rich_help_panel=Panel.COLLABORATION,
     ),
 ]

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from common.program.options import Panel
+
 
 def train_guide(
     data: Annotated[
@@ -13,26 +15,69 @@ def train_guide(
     held_out: Annotated[
         Path,
         typer.Option(
-            "--held-out", help="Such a file for the accuracy; never trained on. Required."
+            "--held-out",
+            help="Such a file for the accuracy; never trained on. Required.",
+            rich_help_panel=Panel.MODELS,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the guide; must be new. Required.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="Folder of the guide; must be new. Required.",
+            rich_help_panel=Panel.MODELS,
+        ),
+    ],
     start: Annotated[
-        str, typer.Option(help="Model, name or folder: its encoder and vocabulary are used.")
+        str,
+        typer.Option(
+            help="Model, name or folder: its encoder and vocabulary are used.",
+            rich_help_panel=Panel.MODELS,
+        ),
     ] = "david-recipes",
-    steps: Annotated[int, typer.Option(min=1, max=10**6, help="Optimiser steps in all.")] = 300,
+    steps: Annotated[
+        int,
+        typer.Option(
+            min=1, max=10**6, help="Optimiser steps in all.", rich_help_panel=Panel.TRAINING
+        ),
+    ] = 300,
     batch_size: Annotated[
         int,
-        typer.Option("--batch", min=1, max=4096, help="Examples a step, a block of a text each."),
+        typer.Option(
+            "--batch",
+            min=1,
+            max=4096,
+            help="Examples a step, a block of a text each.",
+            rich_help_panel=Panel.TRAINING,
+        ),
     ] = 32,
-    rate: Annotated[float, typer.Option(min=0, max=1, help="Peak learning rate.")] = 1e-3,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    rate: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Peak learning rate.", rich_help_panel=Panel.TRAINING),
+    ] = 1e-3,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="Seed of every random choice.", rich_help_panel=Panel.TRAINING),
+    ] = 0,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1 ...", rich_help_panel=Panel.PROGRAM)
+    ] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="CPU threads (default: torch's choice).")
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="CPU threads (default: torch's choice).",
+            rich_help_panel=Panel.PROGRAM,
+        ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One object a line on stdout. Default: off.")
+        bool,
+        typer.Option(
+            "--json",
+            help="One object a line on stdout. Default: off.",
+            rich_help_panel=Panel.PROGRAM,
+        ),
     ] = False,
 ) -> None:
     """Train a guide from labelled texts, for --guide. Ctrl-C ends it and leaves nothing."""

@@ -12,6 +12,7 @@ import typer
 
 from common.errors import CollaborationError, UsageError
 from common.program.console import note, print_json
+from common.program.options import Panel
 
 if TYPE_CHECKING:
     from common.evaluation.pair import Question
@@ -39,55 +40,126 @@ def bench(
     goliath: Annotated[
         str | None,
         typer.Option(
-            "--goliath", help="HOST:PORT of a running server (default: one is started here)."
+            "--goliath",
+            help="HOST:PORT of a running server (default: one is started here).",
+            rich_help_panel=Panel.CONNECTION,
         ),
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Plain text to that server; on loopback only.")
+        bool,
+        typer.Option(
+            "--insecure",
+            help="Plain text to that server; on loopback only.",
+            rich_help_panel=Panel.CONNECTION,
+        ),
     ] = False,
     tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", help="Your certificate, PEM (default: none).")
+        Path | None,
+        typer.Option(
+            "--tls-cert",
+            help="Your certificate, PEM (default: none).",
+            rich_help_panel=Panel.CONNECTION,
+        ),
     ] = None,
     tls_key: Annotated[
-        Path | None, typer.Option("--tls-key", help="Its private key, PEM (default: none).")
+        Path | None,
+        typer.Option(
+            "--tls-key",
+            help="Its private key, PEM (default: none).",
+            rich_help_panel=Panel.CONNECTION,
+        ),
     ] = None,
     server_ca: Annotated[
         Path | None,
-        typer.Option("--server-ca", help="The authority that signs servers, PEM (default: none)."),
+        typer.Option(
+            "--server-ca",
+            help="The authority that signs servers, PEM (default: none).",
+            rich_help_panel=Panel.CONNECTION,
+        ),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", help="Goliath's model, name or folder; also runs in process.")
+        str,
+        typer.Option(
+            "--model",
+            help="Goliath's model, name or folder; also runs in process.",
+            rich_help_panel=Panel.MODELS,
+        ),
     ] = "goliath-mini",
     david: Annotated[
-        str, typer.Option("--david", help="David's model: name or folder.")
+        str,
+        typer.Option(
+            "--david", help="David's model: name or folder.", rich_help_panel=Panel.MODELS
+        ),
     ] = "david-recipes",
     data: Annotated[
         Path | None,
         typer.Option(
             "--data",
             help="Held-out questions, JSONL as for `evaluate` (default: the bundled recipes).",
+            rich_help_panel=Panel.MODELS,
         ),
     ] = None,
-    prompts: Annotated[int, typer.Option(min=1, help="Questions, spread over the file.")] = 8,
-    steps: Annotated[int, typer.Option(min=2, max=1024, help="Denoising steps of a block.")] = 32,
+    prompts: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Questions, spread over the file.", rich_help_panel=Panel.MEASUREMENT
+        ),
+    ] = 8,
+    steps: Annotated[
+        int,
+        typer.Option(
+            min=2, max=1024, help="Denoising steps of a block.", rich_help_panel=Panel.MEASUREMENT
+        ),
+    ] = 32,
     rtts: Annotated[
         str,
         typer.Option(
-            "--rtts", help="latency: milliseconds that are added to a round trip, with commas."
+            "--rtts",
+            help="latency: milliseconds that are added to a round trip, with commas.",
+            rich_help_panel=Panel.MEASUREMENT,
         ),
     ] = "0,20,50,100",
     judge: Annotated[
         Path,
-        typer.Option("--judge", help="latency: folder of the judge's weights, see scripts/judge."),
+        typer.Option(
+            "--judge",
+            help="latency: folder of the judge's weights, see scripts/judge.",
+            rich_help_panel=Panel.MODELS,
+        ),
     ] = Path("runs/judge"),
-    seed: Annotated[int, typer.Option(min=0, help="From it comes the noise of each question.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads of each program.")] = 1,
-    device: Annotated[str, typer.Option(help="Torch device of each program.")] = "cpu",
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="From it comes the noise of each question.",
+            rich_help_panel=Panel.MEASUREMENT,
+        ),
+    ] = 0,
+    threads: Annotated[
+        int,
+        typer.Option(
+            min=1, max=1024, help="CPU threads of each program.", rich_help_panel=Panel.PROGRAM
+        ),
+    ] = 1,
+    device: Annotated[
+        str, typer.Option(help="Torch device of each program.", rich_help_panel=Panel.PROGRAM)
+    ] = "cpu",
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a row on stdout. Default: a table.")
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object a row on stdout. Default: a table.",
+            rich_help_panel=Panel.PROGRAM,
+        ),
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Show what the other programs tell.")
+        bool,
+        typer.Option(
+            "-v",
+            "--verbose",
+            help="Show what the other programs tell.",
+            rich_help_panel=Panel.PROGRAM,
+        ),
     ] = False,
 ) -> None:
     """Measure the wire: server and client in processes of their own, TLS, a proxy that counts.
@@ -248,7 +320,7 @@ def _questions(data: Path | None, count: int) -> list[Question]:
     chosen = sorted(found, key=lambda question: question_seed(0, question))[:count]
     if len(chosen) < count:
         raise UsageError(
-            f"expected at most {len(chosen)} prompts, since the file has no more, got {count}",
+            f"--prompts: expected at most {len(chosen)}, since the file has no more, got {count}",
             remedy="Lower --prompts, or give --data a longer file",
         )
     return chosen
@@ -285,7 +357,7 @@ def _rtts(text: str) -> list[float]:
         times = []
     if not times or not all(0 <= time <= _MOST_RTT_MS for time in times):
         raise UsageError(
-            f"expected round trips of 0 to {_MOST_RTT_MS} ms, with commas, got {text!r}",
+            f"--rtts: expected round trips of 0 to {_MOST_RTT_MS} ms, with commas, got {text!r}",
             remedy="For example --rtts 0,50",
         )
     return sorted(set(times))

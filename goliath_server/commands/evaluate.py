@@ -8,6 +8,7 @@ import typer
 
 from common.errors import UsageError
 from common.program.console import note, print_json
+from common.program.options import Panel
 
 
 def _weights(text: str) -> tuple[float, ...]:
@@ -17,7 +18,7 @@ def _weights(text: str) -> tuple[float, ...]:
         weights = ()
     if not weights or not all(0 < w < 1 for w in weights) or len(set(weights)) < len(weights):
         raise UsageError(
-            f"expected different weights between 0 and 1, with commas, got {text!r}",
+            f"--weights: expected different ones between 0 and 1, with commas, got {text!r}",
             remedy="For example --weights 0.25,0.5,0.75",
         )
     return weights
@@ -47,18 +48,32 @@ def _table(report: dict[str, Any]) -> str:
 
 
 def evaluate(
-    david: Annotated[str, typer.Option("--david", help="David's model: name or folder. Required.")],
+    david: Annotated[
+        str,
+        typer.Option(
+            "--david", help="David's model: name or folder. Required.", rich_help_panel=Panel.MODELS
+        ),
+    ],
     data: Annotated[
         Path,
         typer.Option(
-            "--data", help='JSONL with "instruction", "response", optional "context". Required.'
+            "--data",
+            help='JSONL with "instruction", "response", optional "context". Required.',
+            rich_help_panel=Panel.MODELS,
         ),
     ],
     model: Annotated[
-        str, typer.Option("--goliath", help="Goliath's model: name or folder.")
+        str,
+        typer.Option(
+            "--goliath", help="Goliath's model: name or folder.", rich_help_panel=Panel.MODELS
+        ),
     ] = "goliath-mini",
     weights: Annotated[
-        str, typer.Option(help="David's weights to try, each between 0 and 1, with commas.")
+        str,
+        typer.Option(
+            help="David's weights to try, each between 0 and 1, with commas.",
+            rich_help_panel=Panel.MEASUREMENT,
+        ),
     ] = "0.1,0.25,0.5,0.75,0.9",
     fused: Annotated[
         bool,
@@ -66,15 +81,26 @@ def evaluate(
             "--fused",
             help="The two of a pair see the fused prediction, as with --self-conditioning fused. "
             "Default: each its own.",
+            rich_help_panel=Panel.MEASUREMENT,
         ),
     ] = False,
     limit: Annotated[
-        int | None, typer.Option(min=4, help="Records to read (default: all).")
+        int | None,
+        typer.Option(
+            min=4, help="Records to read (default: all).", rich_help_panel=Panel.MEASUREMENT
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 is torch's choice.")] = 0,
+    device: Annotated[
+        str, typer.Option(help="Torch device.", rich_help_panel=Panel.PROGRAM)
+    ] = "cpu",
+    threads: Annotated[
+        int, typer.Option(help="CPU threads; 0 is torch's choice.", rich_help_panel=Panel.PROGRAM)
+    ] = 0,
     json: Annotated[
-        bool, typer.Option("--json", help="One object on stdout. Default: a table.")
+        bool,
+        typer.Option(
+            "--json", help="One object on stdout. Default: a table.", rich_help_panel=Panel.PROGRAM
+        ),
     ] = False,
 ) -> None:
     """Measure on held-out text whether a David helps: Goliath, David, and the pair at each weight.

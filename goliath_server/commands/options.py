@@ -12,6 +12,7 @@ from common.program.options import (
     Insecure,
     Json,
     LogFormat,
+    Panel,
     Threads,
     Verbose,
     given,
@@ -27,6 +28,7 @@ __all__ = [
     "Listen",
     "LogFormat",
     "ModelName",
+    "Panel",
     "Threads",
     "TlsCert",
     "TlsKey",
@@ -40,15 +42,31 @@ ModelName = Annotated[
 ]
 Listen = Annotated[
     str | None,
-    typer.Option("--listen", help="HOST:PORT; port 0 takes any (default: 127.0.0.1:7600)."),
+    typer.Option(
+        "--listen",
+        help="HOST:PORT; port 0 takes any (default: 127.0.0.1:7600).",
+        rich_help_panel=Panel.CONNECTION,
+    ),
 ]
 TlsCert = Annotated[
-    Path | None, typer.Option("--tls-cert", help="The server's certificate, PEM (default: none).")
+    Path | None,
+    typer.Option(
+        "--tls-cert",
+        help="The server's certificate, PEM (default: none).",
+        rich_help_panel=Panel.CONNECTION,
+    ),
 ]
 TlsKey = Annotated[
-    Path | None, typer.Option("--tls-key", help="Its private key, PEM (default: none).")
+    Path | None,
+    typer.Option(
+        "--tls-key", help="Its private key, PEM (default: none).", rich_help_panel=Panel.CONNECTION
+    ),
 ]
 ClientCa = Annotated[
     Path | None,
-    typer.Option("--client-ca", help="The authority that signs clients, PEM (default: none)."),
+    typer.Option(
+        "--client-ca",
+        help="The authority that signs clients, PEM (default: none).",
+        rich_help_panel=Panel.CONNECTION,
+    ),
 ]

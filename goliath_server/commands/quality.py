@@ -14,6 +14,7 @@ from common.collaboration.timing import MAX_LAG
 from common.errors import UsageError
 from common.processes.simplex.settings import LONGEST_NO_REPEAT, Projection, SelfConditioning
 from common.program.console import note, print_json
+from common.program.options import Panel
 
 if TYPE_CHECKING:
     from common.collaboration.settings import ContributorSettings, SessionSettings
@@ -33,10 +34,16 @@ _BUNDLED = {
 
 def quality(
     david: Annotated[
-        str, typer.Option("--david", help="David's model: name or folder.")
+        str,
+        typer.Option(
+            "--david", help="David's model: name or folder.", rich_help_panel=Panel.MODELS
+        ),
     ] = "david-recipes",
     goliath: Annotated[
-        str, typer.Option("--goliath", help="Goliath's model: name or folder.")
+        str,
+        typer.Option(
+            "--goliath", help="Goliath's model: name or folder.", rich_help_panel=Panel.MODELS
+        ),
     ] = "goliath-mini",
     data: Annotated[
         list[str] | None,
@@ -44,13 +51,24 @@ def quality(
             "--data",
             help="NAME=FILE of held-out questions, JSONL as for `evaluate`; may be given again "
             "(default: cooking, general and private, the bundled files).",
+            rich_help_panel=Panel.MODELS,
         ),
     ] = None,
     judge: Annotated[
-        Path, typer.Option("--judge", help="Folder of the judge's weights, see scripts/judge.")
+        Path,
+        typer.Option(
+            "--judge",
+            help="Folder of the judge's weights, see scripts/judge.",
+            rich_help_panel=Panel.MODELS,
+        ),
     ] = Path("runs/judge"),
     steps: Annotated[
-        str, typer.Option("--steps", help="Denoising steps of a block, with commas.")
+        str,
+        typer.Option(
+            "--steps",
+            help="Denoising steps of a block, with commas.",
+            rich_help_panel=Panel.MEASUREMENT,
+        ),
     ] = "16,32,64,128,256",
     systems: Annotated[
         str,
@@ -58,48 +76,82 @@ def quality(
             "--systems",
             help="Which of goliath, david, pair and contrast (the pair with contrast, where "
             "questions have a context), with commas.",
+            rich_help_panel=Panel.MEASUREMENT,
         ),
     ] = ",".join(_SYSTEMS),
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Questions of each file, spread over it (default: all)."),
+        typer.Option(
+            min=1,
+            help="Questions of each file, spread over it (default: all).",
+            rich_help_panel=Panel.MEASUREMENT,
+        ),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest answer, in tokens (default: one block).")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Longest answer, in tokens (default: one block).",
+            rich_help_panel=Panel.ANSWER,
+        ),
     ] = None,
     weight: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="David's share in the pair (default: 0.75)."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="David's share in the pair (default: 0.75).",
+            rich_help_panel=Panel.COLLABORATION,
+        ),
     ] = None,
     contrast: Annotated[
         float,
-        typer.Option("--contrast", help="How much contrast stresses the context, 0 to 100."),
+        typer.Option(
+            "--contrast",
+            help="How much contrast stresses the context, 0 to 100.",
+            rich_help_panel=Panel.COLLABORATION,
+        ),
     ] = 0.5,
     temperature: Annotated[
-        float | None, typer.Option(min=0, max=100, help="0 is greedy (default: 0.7).")
+        float | None,
+        typer.Option(
+            min=0, max=100, help="0 is greedy (default: 0.7).", rich_help_panel=Panel.SAMPLING
+        ),
     ] = None,
     min_p: Annotated[
         float | None,
-        typer.Option(max=1, help="Least probability of a candidate, a share (default: 0.005)."),
+        typer.Option(
+            max=1,
+            help="Least probability of a candidate, a share (default: 0.005).",
+            rich_help_panel=Panel.SAMPLING,
+        ),
     ] = None,
     top_p: Annotated[
         float | None,
         typer.Option(
             max=1,
             help="Share of the candidates' mass that is drawn from, the best first (default: 0.9).",
+            rich_help_panel=Panel.SAMPLING,
         ),
     ] = None,
     projection: Annotated[
-        Projection, typer.Option(help="How scores become the next state.")
+        Projection,
+        typer.Option(help="How scores become the next state.", rich_help_panel=Panel.SAMPLING),
     ] = Projection.SAMPLE,
     self_conditioning: Annotated[
         SelfConditioning | None,
-        typer.Option(help="What the models condition on (default: as Goliath was trained)."),
+        typer.Option(
+            help="What the models condition on (default: as Goliath was trained).",
+            rich_help_panel=Panel.SAMPLING,
+        ),
     ] = None,
     ramp: Annotated[
         float | None,
         typer.Option(
-            min=0, max=16, help="How much later the last position is denoised (default: 0)."
+            min=0,
+            max=16,
+            help="How much later the last position is denoised (default: 0).",
+            rich_help_panel=Panel.SAMPLING,
         ),
     ] = None,
     no_repeat: Annotated[
@@ -109,27 +161,62 @@ def quality(
             max=LONGEST_NO_REPEAT,
             help="Tokens of a run that is not drawn twice in a block, 2 or more; 0: all may be "
             "(default: 2).",
+            rich_help_panel=Panel.SAMPLING,
         ),
     ] = None,
     lag: Annotated[
-        int, typer.Option(min=0, max=MAX_LAG, help="Steps that contributions lag behind.")
+        int,
+        typer.Option(
+            min=0,
+            max=MAX_LAG,
+            help="Steps that contributions lag behind.",
+            rich_help_panel=Panel.COLLABORATION,
+        ),
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="From it comes the noise of each question.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="From it comes the noise of each question.",
+            rich_help_panel=Panel.MEASUREMENT,
+        ),
+    ] = 0,
     resume: Annotated[
         Path | None,
         typer.Option(
             "--resume",
             help="JSONL file that keeps each answer; a run that was ended goes on (default: none).",
+            rich_help_panel=Panel.PROGRAM,
         ),
     ] = None,
     examples: Annotated[
-        int, typer.Option(min=0, help="Questions to show with all their answers.")
+        int,
+        typer.Option(
+            min=0,
+            help="Questions to show with all their answers.",
+            rich_help_panel=Panel.MEASUREMENT,
+        ),
     ] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Questions of a forward pass.")] = 16,
-    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is torch's choice.")] = 0,
+    batch: Annotated[
+        int,
+        typer.Option(min=1, help="Questions of a forward pass.", rich_help_panel=Panel.MEASUREMENT),
+    ] = 16,
+    device: Annotated[
+        str, typer.Option(help="Torch device.", rich_help_panel=Panel.PROGRAM)
+    ] = "cpu",
+    threads: Annotated[
+        int,
+        typer.Option(
+            min=0, help="CPU threads; 0 is torch's choice.", rich_help_panel=Panel.PROGRAM
+        ),
+    ] = 0,
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line on stdout. Default: a table.")
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object a line on stdout. Default: a table.",
+            rich_help_panel=Panel.PROGRAM,
+        ),
     ] = False,
 ) -> None:
     """Measure the text: Goliath alone, David alone and the pair answer held-out questions.
@@ -302,7 +389,7 @@ def _steps(text: str) -> list[int]:
     fits = all(1 <= count <= _MAX_STEPS for count in counts)
     if not counts or not fits or len(set(counts)) < len(counts):
         raise UsageError(
-            f"expected different numbers of steps, 1 to {_MAX_STEPS}, with commas, got {text!r}",
+            f"--steps: expected different numbers, 1 to {_MAX_STEPS}, with commas, got {text!r}",
             remedy="For example --steps 16,32,64",
         )
     return counts
@@ -312,7 +399,7 @@ def _systems(text: str) -> list[str]:
     names = text.split(",")
     if not set(names) <= set(_SYSTEMS) or len(set(names)) < len(names):
         raise UsageError(
-            f"expected some of {', '.join(_SYSTEMS)}, with commas, got {text!r}",
+            f"--systems: expected some of {', '.join(_SYSTEMS)}, with commas, got {text!r}",
             remedy="For example --systems goliath,pair",
         )
     return names
@@ -321,7 +408,7 @@ def _systems(text: str) -> list[str]:
 def _contrast(value: float) -> float:
     if not 0 <= value <= _MAX_CONTRAST:  # as for `david ask`; false of NaN too
         raise UsageError(
-            f"contrast: expected a factor from 0 to {_MAX_CONTRAST}, got {value:g}",
+            f"--contrast: expected a factor from 0 to {_MAX_CONTRAST}, got {value:g}",
             remedy="Leave it out, or give 0.5",
         )
     return value
@@ -337,7 +424,7 @@ def _files(data: list[str] | None) -> dict[str, Path]:
         name, mark, path = item.partition("=")
         if not (name and mark and path) or name in files:
             raise UsageError(
-                f"expected --data NAME=FILE, each name once, got {item!r}",
+                f"--data: expected NAME=FILE, each name once, got {item!r}",
                 remedy="For example --data cooking=recipes.jsonl",
             )
         files[name] = Path(path)
@@ -347,7 +434,7 @@ def _files(data: list[str] | None) -> dict[str, Path]:
 def _no_repeat(value: int | None) -> int | None:
     if value == 1:
         raise UsageError(
-            "no-repeat: expected 0, or 2 and more, got 1",
+            "--no-repeat: expected 0, or 2 and more, got 1",
             remedy="Give 2: that no token may come again leaves no text",
         )
     return value
@@ -356,7 +443,7 @@ def _no_repeat(value: int | None) -> int | None:
 def _share(name: str, value: float | None) -> float | None:
     if value is not None and value <= 0:
         raise UsageError(
-            f"{name}: expected a share above 0 and at most 1, got {value:g}",
+            f"--{name}: expected a share above 0 and at most 1, got {value:g}",
             remedy="Leave it out for the default",
         )
     return value

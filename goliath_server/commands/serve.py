@@ -16,20 +16,34 @@ def serve(
     tls_key: o.TlsKey = None,
     client_ca: o.ClientCa = None,
     max_sessions: Annotated[
-        int | None, typer.Option(help="Sessions at a time (default: 8).")
+        int | None,
+        typer.Option(help="Sessions at a time (default: 8).", rich_help_panel=o.Panel.CONNECTION),
     ] = None,
     max_streams_per_peer: Annotated[
-        int | None, typer.Option(help="Sessions of one peer at a time (default: 4).")
+        int | None,
+        typer.Option(
+            help="Sessions of one peer at a time (default: 4).", rich_help_panel=o.Panel.CONNECTION
+        ),
     ] = None,
     guide: Annotated[
         str | None,
-        typer.Option(help="Classifier, folder or name, that steers all answers (default: none)."),
+        typer.Option(
+            help="Classifier, folder or name, that steers all answers (default: none).",
+            rich_help_panel=o.Panel.GUIDANCE,
+        ),
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="What the guide steers towards (default: none).")
+        str | None,
+        typer.Option(
+            help="What the guide steers towards (default: none).", rich_help_panel=o.Panel.GUIDANCE
+        ),
     ] = None,
     strength: Annotated[
-        float | None, typer.Option(help="How hard the guide pushes, 0 to 2000 (default: 500).")
+        float | None,
+        typer.Option(
+            help="How hard the guide pushes, 0 to 2000 (default: 500).",
+            rich_help_panel=o.Panel.GUIDANCE,
+        ),
     ] = None,
     grace: Annotated[
         float | None,

@@ -36,7 +36,12 @@ texts = st.lists(st.sampled_from(["[[...]]", "[[...12]]", "[", "]", ".", "...", 
 
 @given(texts.map("".join) | st.text())
 def test_splitting_and_joining_give_the_text_back(text: str) -> None:
-    gapped = split_gaps(text)
+    try:
+        gapped = split_gaps(text)
+    except BadDataError as refused:
+        assert "inside another" in refused.message
+        assert text.count("[[...") > 1
+        return
     assert join_gaps(gapped) == text
     assert len(gapped.texts) == len(gapped.gaps) + 1
     assert not any(split_gaps(part).gaps for part in gapped.texts)
@@ -60,6 +65,21 @@ def test_a_cap_that_is_none_is_refused(cap: str) -> None:
         split_gaps(f"soup [[...{cap}]]")
     assert "--literal" in caught.value.remedy
     assert len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "soup [[...[[...]]...]]",
+        "soup [[...first [[...4]] then]] serve",
+        "soup [[...[[...]] and [[...]]]]",
+        "soup [[...[[...[[...]]]]]] serve",
+    ],
+)
+def test_gaps_inside_gaps_are_refused(text: str) -> None:
+    with pytest.raises(BadDataError, match="inside another one") as refused:
+        split_gaps(text)
+    assert "--literal" in refused.value.remedy
 
 
 def test_a_text_needs_words_before_its_first_gap() -> None:

@@ -109,7 +109,7 @@ def test_headers_that_cannot_be_are_refused(
     "line",
     [
         b"\n",
-        b"{",
+        b"{\n",
         b"[]",
         b"null",
         b"5",

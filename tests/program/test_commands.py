@@ -54,7 +54,7 @@ def test_wrong_usage(ask: Any, arguments: Any, says: str) -> None:
         (("--listen", "0.0.0.0:0", "--insecure"), "loopback"),
         (("--listen", "127.0.0.1:0"), "TLS"),
         (("--listen", "127.0.0.1:0", "--tls-cert", "x", "--tls-key", "y"), "--client-ca"),
-        (("--max-sessions", 0), "max_sessions"),
+        (("--max-sessions", 0), "--max-sessions"),
     ],
 )
 def test_wrong_usage_of_serve(run: Any, pair: Pair, arguments: Any, says: str) -> None:

@@ -15,7 +15,7 @@ KEPT = {"config", "json", "verbose", "help"}
     ("program", "name", "settings", "own"),
     [
         (david, "ask", DavidSettings, {"prompt", "context", "suffix", "literal", "trace"}),
-        (david, "batch", DavidSettings, {"file"}),
+        (david, "batch", DavidSettings, {"file", "resume"}),
         (david, "chat", DavidSettings, {"context", "no_history"}),
         (david, "doctor", DavidSettings, set()),
         (goliath, "serve", GoliathSettings, set()),
