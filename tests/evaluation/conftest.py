@@ -1,13 +1,10 @@
 """A tiny pair and the table's bench."""
 
-from dataclasses import replace
-
 import pytest
 
-from common.collaboration.compatibility import default_settings
 from common.evaluation.pair import Pair
 from common.evaluation.quality import Bench
-from tests.evaluation.quality_bench import FakeJudge
+from tests.evaluation.quality_bench import FakeJudge, terms
 from tests.tiny import tiny_model, tiny_vocabulary
 
 
@@ -19,5 +16,5 @@ def pair():
 
 @pytest.fixture
 def bench(pair):
-    terms = replace(default_settings(pair.goliath.config), steps=3, weight=0.5)
-    return Bench(pair, FakeJudge(), terms, seed=5, contrast=1.0, batch=4)
+    agreed = terms(pair, steps=3, weight=0.5)
+    return Bench(pair, FakeJudge(), **agreed, seed=5, contrast=1.0, batch=4)

@@ -1,7 +1,11 @@
 """Questions and a judge for tests of the quality table."""
 
+from typing import Any
+
+from common.collaboration.compatibility import default_settings
+from common.collaboration.settings import ContributorSettings, Requested
 from common.evaluation.judge import Score
-from common.evaluation.pair import Question
+from common.evaluation.pair import Pair, Question
 
 QUESTIONS = [
     Question(f"how do i make {a} {b}?", "", f"stir the {a}, add {b} to it. heat {c} until hot.")
@@ -13,6 +17,15 @@ QUESTIONS = [
     )
 ]
 RUN = {"weight": 0.5}
+
+
+def terms(pair: Pair, **requested: Any) -> dict[str, Any]:
+    """The session's settings and David's, as arguments of what takes both."""
+    asked = Requested(requested)
+    return {
+        "settings": asked.session(default_settings(pair.models[0])),
+        "mine": asked.contributor(ContributorSettings()),
+    }
 
 
 class FakeJudge:

@@ -1,23 +1,20 @@
 """Cross-entropy along the path of the true text."""
 
-from dataclasses import replace
-
+import numpy as np
 import pytest
-import torch
-from common.collaboration.plan import plan_for
 
-from common.collaboration.compatibility import default_settings
 from common.collaboration.contribution import Codec
+from common.collaboration.opening import plan_for
 from common.collaboration.timing import Every
-from common.denoising.loop import Predict
 from common.errors import UsageError
 from common.evaluation.generation import question_seed
 from common.evaluation.pair import Pair
-from common.evaluation.path import _state, path_loss
-from common.models.simplex_lm import predict
+from common.evaluation.path import path_loss
 from common.processes.simplex import conditioning
 from common.processes.simplex.settings import SelfConditioning
-from tests.tiny import QUESTIONS, tiny_model, tiny_vocabulary
+from common.text.templates import asked
+from tests.evaluation.quality_bench import terms
+from tests.tiny import QUESTIONS, predict, tiny_model, tiny_vocabulary, view_at
 
 
 @pytest.fixture(scope="module")
@@ -28,27 +25,23 @@ def pair():
 
 @pytest.fixture(scope="module")
 def along(pair):
-    terms = replace(default_settings(pair.goliath.config), steps=5)
-
     def measured(questions=QUESTIONS[:2], **changes):
-        return path_loss(pair, questions, settings=replace(terms, **changes), seed=3)
+        return path_loss(pair, questions, **terms(pair, steps=5, **changes), seed=3)
 
-    measured.terms = terms
     return measured
 
 
-def by_hand(pair, model, terms, question):
+def by_hand(pair, model, question):
     """Mean loss of one model along the path, from its own predictions."""
-    terms = replace(terms, seed=question_seed(3, question), max_tokens=16)
-    plan = plan_for(pair.goliath.config, pair.vocabulary, terms, prompt=question.instruction)
+    settings = terms(pair, steps=5, seed=question_seed(3, question), max_tokens=16)["settings"]
+    plan = plan_for(pair.models[0], settings, messages=asked(question.instruction))
     ids = pair.vocabulary.encode(question.response).ids[:16]
     condition, losses = None, []
-    target = torch.tensor([*ids, *[plan.end] * (16 - len(ids))])
-    for step in range(terms.steps):
-        request = Predict(
-            _state(plan, step, target.numpy()), plan.prefix, (), condition, *([None] * 2)
-        )
-        logits = predict(model, [request])
+    target = np.array([*ids, *[pair.vocabulary.end] * (16 - len(ids))])
+    for step in range(settings.steps):
+        estimate = target[:, None] if step else np.empty((16, 0), np.int64)
+        state = plan.process.state(0, step, estimate)
+        logits = predict(model, [view_at(state, plan.prompt, condition=condition)])
         condition = conditioning.from_logits(logits)
         chosen = logits[0, : len(ids)].log_softmax(-1)[range(len(ids)), ids]
         losses.append(-chosen.mean().item())
@@ -56,14 +49,14 @@ def by_hand(pair, model, terms, question):
 
 
 def test_without_contributions_it_is_goliath_along_the_truth(pair, along):
-    nats, tokens = by_hand(pair, pair.goliath, along.terms, QUESTIONS[0])
+    nats, tokens = by_hand(pair, pair.goliath, QUESTIONS[0])
     found = along(QUESTIONS[:1], weight=0.0)
     assert found.nats == pytest.approx(nats, abs=1e-5)
     assert found.tokens == tokens
 
 
 def test_at_full_weight_it_is_david_along_the_truth(pair, along):
-    nats, _ = by_hand(pair, pair.david, along.terms, QUESTIONS[0])
+    nats, _ = by_hand(pair, pair.david, QUESTIONS[0])
     assert along(QUESTIONS[:1], weight=1.0).nats == pytest.approx(nats, abs=0.01)
 
 

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.collaboration.compatibility import default_settings
+from common.collaboration import contributor
 from common.collaboration.contrast import contrasted
 from common.errors import BadDataError
-from common.evaluation import generation, text
+from common.evaluation import text
 from common.evaluation.answers import Answers, Cell, Row
 from common.evaluation.generation import generate
 from common.evaluation.pair import Question
@@ -21,10 +21,10 @@ from common.evaluation.quality import Bench, Task, cells, fill, make_task
 from common.evaluation.quality_report import report, summary
 from common.evaluation.questions import read_questions
 from common.models import registry
-from common.models.simplex_lm import predict
+from common.models.simplex_lm import SimplexPredictor
 from common.processes.simplex.settings import SelfConditioning
 from goliath_server.commands import quality as command
-from tests.evaluation.quality_bench import FakeJudge
+from tests.evaluation.quality_bench import FakeJudge, terms
 from tests.tiny import save_tiny
 
 NOTES = [
@@ -45,8 +45,8 @@ PUBLIC = [replace(note, context="") for note in NOTES]
 
 @pytest.fixture
 def bench(pair):
-    terms = replace(default_settings(pair.goliath.config), steps=3, weight=0.5, max_tokens=16)
-    return Bench(pair, FakeJudge(), terms, seed=5, contrast=2.0, batch=4)
+    agreed = terms(pair, steps=3, weight=0.5, max_tokens=16)
+    return Bench(pair, FakeJudge(), **agreed, seed=5, contrast=2.0, batch=4)
 
 
 # --- facts ---
@@ -144,16 +144,13 @@ def test_questions_without_a_context_do_not_make_a_word_rare(pair):
 # --- contrast ---
 
 
-def settings_of(pair, **changes):
-    terms = {"steps": 4, "max_tokens": 16} | changes
-    return replace(default_settings(pair.goliath.config), **terms)
+def agreed(pair, **changes):
+    return terms(pair, **({"steps": 4, "max_tokens": 16} | changes))
 
 
 def test_contrast_changes_the_answers_of_questions_with_a_context_alone(pair):
-    terms = settings_of(pair, weight=1.0)
-
     def ids(questions, contrast):
-        found = generate(pair, questions, settings=terms, seed=3, contrast=contrast)
+        found = generate(pair, questions, **agreed(pair, weight=1.0), seed=3, contrast=contrast)
         return [result.ids.tolist() for result in found]
 
     assert ids(NOTES, 2.0) != ids(NOTES, 0.0)
@@ -163,11 +160,11 @@ def test_contrast_changes_the_answers_of_questions_with_a_context_alone(pair):
 @pytest.mark.parametrize("mode", SelfConditioning)
 def test_a_mixed_batch_contrasts_each_row_with_its_own(pair, mode):
     """Rows of a batch may differ in the last bits: greedy, on few steps, they do not in words."""
-    terms = settings_of(pair, weight=1.0, temperature=0.0, self_conditioning=mode)
+    how = agreed(pair, weight=1.0, temperature=0.0, self_conditioning=mode)
     mixed = [NOTES[0], PUBLIC[1], NOTES[2], PUBLIC[3]]
-    together = generate(pair, mixed, settings=terms, seed=3, contrast=2.0)
+    together = generate(pair, mixed, **how, seed=3, contrast=2.0)
     for question, result in zip(mixed, together, strict=True):
-        (alone,) = generate(pair, [question], settings=terms, seed=3, contrast=2.0)
+        (alone,) = generate(pair, [question], **how, seed=3, contrast=2.0)
         assert np.mean(alone.ids == result.ids) > 0.8
 
 
@@ -175,32 +172,34 @@ def test_a_mixed_batch_contrasts_each_row_with_its_own(pair, mode):
 def test_only_a_context_costs_a_second_pass(pair, monkeypatch, question, passes):
     models_asked = []
 
-    def counted(model, requests):
-        models_asked.append(model)
-        return predict(model, requests)
+    def counted(self, views):
+        models_asked.append(self.network)
+        return predict(self, views)
 
-    monkeypatch.setattr(generation, "predict", counted)
-    generate(pair, [question], settings=settings_of(pair, weight=0.5), seed=3, contrast=0.5)
+    predict = SimplexPredictor.predict
+    monkeypatch.setattr(SimplexPredictor, "predict", counted)
+    generate(pair, [question], **agreed(pair, weight=0.5), seed=3, contrast=0.5)
     assert models_asked.count(pair.david) == 4 * passes
     assert models_asked.count(pair.goliath) == 4
 
 
 def test_david_says_what_contrast_makes_of_two_passes(pair, monkeypatch):
     said = []
-    encode = generation.encode
+    encode, predict = contributor.encode, SimplexPredictor.predict
     monkeypatch.setattr(
-        generation, "encode", lambda rows, **rest: said.append(rows) or encode(rows, **rest)
+        contributor, "encode", lambda rows, **rest: said.append(rows) or encode(rows, **rest)
     )
     seen = []
 
-    def watched(model, requests):
-        seen.append((model, requests))
-        return predict(model, requests)
+    def watched(self, views):
+        seen.append((self, views))
+        return predict(self, views)
 
-    monkeypatch.setattr(generation, "predict", watched)
-    generate(pair, NOTES[:1], settings=settings_of(pair, weight=0.5, steps=1), seed=3, contrast=0.5)
-    davids = [requests for model, requests in seen if model is pair.david]
-    with_context, without = (predict(pair.david, requests)[0] for requests in davids)
+    monkeypatch.setattr(SimplexPredictor, "predict", watched)
+    generate(pair, NOTES[:1], **agreed(pair, weight=0.5, steps=1), seed=3, contrast=0.5)
+    davids = [views for model, views in seen if model.network is pair.david]
+    small = SimplexPredictor(pair.david)
+    with_context, without = (predict(small, views)[0][0] for views in davids)
     vocabulary = pair.vocabulary
     note = vocabulary.encode(NOTES[0].context).ids
     prompt = vocabulary.encode(NOTES[0].instruction).ids
@@ -214,7 +213,7 @@ def test_david_says_what_contrast_makes_of_two_passes(pair, monkeypatch):
 def test_a_context_that_is_too_long_is_said_under_contrast(pair):
     long = Question("soup?", "salt " * 300, "x")
     with pytest.raises(BadDataError, match="David's 256"):
-        generate(pair, [long], settings=settings_of(pair, weight=0.5), seed=0, contrast=0.5)
+        generate(pair, [long], **agreed(pair, weight=0.5), seed=0, contrast=0.5)
 
 
 # --- the table ---
@@ -239,11 +238,9 @@ def test_contrast_is_asked_where_a_question_has_a_context(bench):
 
 def test_the_line_of_contrast_is_the_pair_under_contrast(bench):
     task, rows = measured(bench, NOTES)
-    terms = replace(bench.settings, steps=3)
+    how = {"settings": replace(bench.settings, steps=3), "mine": bench.mine}
     for system, contrast in (("pair", 0.0), ("contrast", 2.0)):
-        expected = generate(
-            bench.pair, task.questions, settings=terms, seed=5, contrast=contrast, batch=4
-        )
+        expected = generate(bench.pair, task.questions, **how, seed=5, contrast=contrast, batch=4)
         texts = [bench.pair.vocabulary.decode(result.ids) for result in expected]
         assert [row.text for row in rows[Cell("notes", system, 3)]] == texts
 

@@ -1,15 +1,16 @@
 """The classifier and its gradient."""
 
-import functools
-
 import torch
 
 from common.guidance.classifier import SimplexClassifier
 from common.guidance.guide import guided, label_gradient
-from common.models.simplex_lm import predict
 from common.processes.simplex.state import Bag
-from tests.guidance.trained_guides import requests, towards
+from tests.guidance.trained_guides import towards, views
 from tests.serving import GOLIATH, VOCABULARY
+
+
+def logits_of(count: int) -> torch.Tensor:
+    return torch.cat(list(GOLIATH.predictor.predict(views(count))))
 
 
 def test_tokens_and_sure_distributions_are_one_input(classifier: SimplexClassifier) -> None:
@@ -55,7 +56,7 @@ def test_the_gradient_is_that_of_finite_differences(classifier: SimplexClassifie
 
 
 def test_a_step_along_the_gradient_raises_the_label(classifier: SimplexClassifier) -> None:
-    logits = predict(GOLIATH, requests(4))
+    logits = logits_of(4)
     for label in (0, 1):
         pushed = logits + label_gradient(classifier, logits, label)
         with torch.inference_mode():
@@ -65,7 +66,7 @@ def test_a_step_along_the_gradient_raises_the_label(classifier: SimplexClassifie
 
 
 def test_the_push_does_not_depend_on_the_batch(classifier: SimplexClassifier) -> None:
-    logits = predict(GOLIATH, requests(3))
+    logits = logits_of(3)
     together = label_gradient(classifier, logits, 0)
     for row in range(3):
         alone = label_gradient(classifier, logits[row : row + 1], 0)
@@ -74,9 +75,9 @@ def test_the_push_does_not_depend_on_the_batch(classifier: SimplexClassifier) ->
 
 def test_logits_of_inference_mode_are_pushed_and_left_alone(classifier: SimplexClassifier) -> None:
     with torch.inference_mode():
-        logits = predict(GOLIATH, requests(1))
+        logits = logits_of(1)
         before = logits.clone()
-        pushed = guided(lambda _: logits, towards(classifier, 0, 100.0))(requests(1))
+        (pushed,) = guided(lambda _: [logits], towards(classifier, 0, 100.0))(views(1))
         assert torch.equal(logits, before)
     assert pushed.shape == logits.shape
     assert not pushed.requires_grad
@@ -85,6 +86,6 @@ def test_logits_of_inference_mode_are_pushed_and_left_alone(classifier: SimplexC
 
 
 def test_strength_0_is_the_predictor_itself(classifier: SimplexClassifier) -> None:
-    predictor = functools.partial(predict, GOLIATH)
-    assert guided(predictor, None) is predictor
-    assert guided(predictor, towards(classifier, 0, 0.0)) is predictor
+    predict = GOLIATH.predictor.predict
+    assert guided(predict, None) is predict
+    assert guided(predict, towards(classifier, 0, 0.0)) is predict

@@ -1,6 +1,5 @@
 """The commands that train guides and ask with them."""
 
-import functools
 import json
 import logging
 from pathlib import Path
@@ -16,10 +15,9 @@ from common.errors import (
 from common.guidance.choice import GuideChoice
 from common.guidance.guide import guided
 from common.guidance.loading import load_guide
-from common.models.simplex_lm import predict
 from goliath_server.server import load_served
 from goliath_server.settings import GoliathSettings
-from tests.guidance.trained_guides import Trained, requests
+from tests.guidance.trained_guides import Trained, views
 from tests.serving import GOLIATH
 from tests.tiny import save_tiny
 
@@ -98,14 +96,11 @@ def test_a_server_with_a_guide_is_loaded_and_checked(
     guide = {"guide": str(trained.guide.folder), "label": "sweet"}
     settings = GoliathSettings(model=str(folder), device="cpu", **guide)
     with caplog.at_level(logging.INFO):
-        predictor, host = load_served(settings)
+        predict, host = load_served(settings)
     assert [r.message for r in caplog.records] == ["guide.chosen"]
     assert "guided" in host.features
-    request = requests(1)
     choice = GuideChoice(str(trained.guide.folder), "sweet", 500.0)
-    same = guided(
-        functools.partial(predict, GOLIATH), load_guide(choice, GOLIATH, longest_block=64)
-    )
-    assert torch.equal(predictor(request), same(request))
+    same = guided(GOLIATH.predictor.predict, load_guide(choice, GOLIATH, longest_block=64))
+    assert torch.equal(predict(views(1))[0], same(views(1))[0])
     with pytest.raises(UsageError, match="savoury, sweet"):
         load_served(GoliathSettings(model=str(folder), device="cpu", **guide | {"label": "sour"}))

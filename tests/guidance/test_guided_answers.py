@@ -1,15 +1,15 @@
 """What guides do to answers."""
 
-from dataclasses import replace
+import asyncio
 
 import numpy as np
 
 from common.guidance.choice import GuideChoice
 from common.guidance.classifier import SimplexClassifier
 from common.wire.frames import Limits
-from goliath_server.server import host_of
+from goliath_server.session import Host
 from tests.guidance.trained_guides import generate, log_probability, towards
-from tests.serving import GOLIATH, VOCABULARY, embedded, question, serving
+from tests.serving import GOLIATH, embedded, question, serving
 
 
 def test_answers_are_steered_in_the_eyes_of_another(
@@ -42,9 +42,9 @@ def test_a_stronger_guide_is_surer(classifier: SimplexClassifier) -> None:
 
 async def test_the_network_changes_nothing(classifier: SimplexClassifier) -> None:
     asked = question(weight=0.5, max_tokens=32, temperature=1.0)
-    free = embedded(asked)
+    free = await asyncio.to_thread(embedded, asked)
     guide = towards(classifier, 1)
-    here = embedded(asked, guide)
+    here = await asyncio.to_thread(embedded, asked, guide)
     assert here.tokens != free.tokens
     assert here.record()["guide"] == {"model": "guide", "label": "sweet", "strength": 500.0}
     async with serving(guide=guide) as served:
@@ -52,15 +52,14 @@ async def test_the_network_changes_nothing(classifier: SimplexClassifier) -> Non
     assert over.tokens == here.tokens
     assert over.record()["guide"] is None
     none = towards(classifier, 1, 0.0)
-    assert embedded(asked, none).tokens == free.tokens
+    assert (await asyncio.to_thread(embedded, asked, none)).tokens == free.tokens
     async with serving(guide=none) as served:
         assert (await served.ask(asked)).tokens == free.tokens
 
 
 def test_a_guided_server_says_so() -> None:
-    host = host_of("g", GOLIATH, VOCABULARY, Limits())
     for strength, features in ((None, 0), (0.0, 0), (10.0, 1)):
         choice = None if strength is None else GuideChoice("guide", "sweet", strength)
-        info = replace(host, guide=choice).info(software_version="test")
+        info = Host(GOLIATH, Limits(), choice).info(software_version="test")
         assert info.features.count("guided") == features
         assert not {"guide", "sweet"} & set(info.features)

@@ -1,6 +1,7 @@
 """Who may ask for a guide, and for which."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from common.guidance.classifier import SimplexClassifier
 from common.guidance.loading import load_guide
 from common.models import registry
 from common.program.config import load as load_settings
+from common.text.wordpiece import TOKENIZER_FILE, WordPieceVocabulary
 from david_client.settings import DavidSettings
 from goliath_server.settings import GoliathSettings
 from tests.guidance.trained_guides import Trained
 from tests.serving import GOLIATH, VOCABULARY
-from tests.tiny import tiny_model
 
 
 def test_a_guide_that_fits_is_loaded(trained: Trained) -> None:
@@ -44,11 +45,13 @@ def test_blocks_longer_than_the_guide_reads_are_refused(trained: Trained) -> Non
         load_guide(choice, GOLIATH, longest_block=257)
 
 
-def test_a_guide_of_another_vocabulary_is_refused(trained: Trained) -> None:
-    stranger = tiny_model(VOCABULARY, seed=1)
-    stranger.config.tokenizer_sha256 = "00" * 32
+def test_a_guide_of_another_vocabulary_is_refused(trained: Trained, tmp_path: Path) -> None:
+    VOCABULARY.save(tmp_path)
+    file = tmp_path / TOKENIZER_FILE
+    file.write_text(file.read_text().replace('"soup"', '"stew"'))
+    stranger = replace(GOLIATH, vocabulary=WordPieceVocabulary.load(tmp_path))
     choice = GuideChoice(str(trained.guide.folder), "sweet", 20.0)
-    with pytest.raises(VocabularyMismatchError, match="0000000000000000"):
+    with pytest.raises(VocabularyMismatchError, match=stranger.vocabulary.summary.fingerprint):
         load_guide(choice, stranger, longest_block=64)
 
 

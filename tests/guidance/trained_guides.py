@@ -1,6 +1,6 @@
 """A small guide, its training data, and answers steered by it."""
 
-import functools
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,18 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from common.collaboration.plan import plan_for
 
-from common.collaboration.compatibility import config_of, default_settings
-from common.collaboration.fusion import fuse
-from common.denoising.loop import Predict, denoise
+from common.collaboration.compatibility import default_settings
+from common.collaboration.driver import Drive
+from common.collaboration.opening import plan_for
+from common.collaboration.settings import Requested, SessionSettings
+from common.denoising.loop import denoise
+from common.denoising.process import View
+from common.denoising.streams import Philox
 from common.guidance.choice import DEFAULT_STRENGTH, GuideChoice
 from common.guidance.classifier import SimplexClassifier
 from common.guidance.guide import Guide, guided
 from common.guidance.run import GuideRun, TrainedGuide, train_guide
 from common.guidance.training import GuideTraining
 from common.models import registry
-from common.models.simplex_lm import predict
+from common.text.templates import asked
 from tests.serving import GOLIATH, VOCABULARY
 from tests.tiny import WORDS, save_tiny
 
@@ -28,6 +31,7 @@ SWEET = ("cake", "sugar", "butter", "flour", "egg", "bake", "oven")
 SAVOURY = ("soup", "salt", "oil", "pot", "stir", "water", "heat")
 NEUTRAL = (*(w for w in WORDS if w.isalpha() and w not in SWEET + SAVOURY), *"0123456789.,!?'-")
 """With two-letter words these are all other pieces, so that no guide has a whim about any."""
+MESSAGES = asked("what is hot")
 SETTINGS = GuideTraining(steps=60, batch_size=16, learning_rate=5e-3)
 
 
@@ -78,29 +82,30 @@ class Trained:
 
 def generate(seed: int, guide: Guide | None, *, steps: int = 8) -> np.ndarray:
     """The ids of Goliath's answer, alone."""
-    terms = replace(default_settings(config_of(GOLIATH)), steps=steps, seed=seed, temperature=1.0)
-    predictor = guided(functools.partial(predict, GOLIATH), guide)
-    loop = denoise(plan_for(config_of(GOLIATH), VOCABULARY, terms, prompt="what is hot"), fuse)
-    request: Any = next(loop)
-    try:
-        while True:
-            request = loop.send(predictor([request]) if isinstance(request, Predict) else [])
-    except StopIteration as done:
-        return done.value.ids
+    predict = guided(GOLIATH.predictor.predict, guide)
+
+    async def rows(view: View) -> torch.Tensor:
+        return predict([view])[0]
+
+    plan = plan_for(GOLIATH, _settings(steps=steps, seed=seed, temperature=1.0), messages=MESSAGES)
+    return asyncio.run(Drive(plan, rows, {}, stream=Philox(seed)).run()).ids
 
 
 def towards(classifier: SimplexClassifier, label: int, strength: float = DEFAULT_STRENGTH) -> Guide:
     return Guide(classifier, GuideChoice("guide", classifier.config.labels[label], strength))
 
 
-def requests(count: int) -> list[Predict]:
+def views(count: int) -> list[View]:
     """First steps of answers with different seeds."""
     found = []
     for seed in range(count):
-        terms = replace(default_settings(config_of(GOLIATH)), seed=seed)
-        plan = plan_for(config_of(GOLIATH), VOCABULARY, terms, prompt="what is hot")
-        found.append(next(denoise(plan, fuse)))
+        plan = plan_for(GOLIATH, _settings(seed=seed), messages=MESSAGES)
+        found.append(next(denoise(plan, Philox(seed))).view)
     return found
+
+
+def _settings(**requested: Any) -> SessionSettings:
+    return Requested(requested).session(default_settings(GOLIATH))
 
 
 @torch.inference_mode()
