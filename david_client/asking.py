@@ -12,7 +12,7 @@ from common.collaboration.codec import MOST_ENTRIES, reach_for
 from common.collaboration.contribution import entries_at
 from common.collaboration.contributor import Contributor, Encoding
 from common.collaboration.room import check_room
-from common.collaboration.settings import ContributorSettings, Requested, SessionSettings
+from common.collaboration.settings import ContributorSettings, Limits, Requested, SessionSettings
 from common.collaboration.timing import timing_of
 from common.denoising.plan import FinishReason
 from common.denoising.process import Process, Shown, View
@@ -20,7 +20,6 @@ from common.errors import UsageError
 from common.guidance.choice import GuideChoice
 from common.models.registry import LanguageModel
 from common.text.templates import Message
-from common.wire.frames import Limits
 
 CONTRIBUTOR_ID = "david"
 

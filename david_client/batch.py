@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
-
-from common.errors import BadDataError, CollaborationError, SessionCancelledError
-from common.program.values import explained
+from common.denoising.settings import settings_of
+from common.errors import BadDataError, CollaborationError, SessionCancelledError, UsageError
+from common.program.values import changed
 from david_client.asking import Draft, Question, Reply
 from david_client.chat.pipe import Pipe
 from david_client.conversation import Collaboration, question_of
@@ -74,7 +73,7 @@ def _object(line: str) -> dict[str, Any]:
 
 
 def _changed(settings: DavidSettings, changes: Mapping[str, Any]) -> DavidSettings:
-    free = [name for name in DavidSettings.model_fields if name not in FIXED]
+    free = [one.name for one, _ in settings_of(DavidSettings) if one.name not in FIXED]
     foreign = sorted(set(changes) - set(free))
     if foreign:
         raise BadDataError(
@@ -82,11 +81,10 @@ def _changed(settings: DavidSettings, changes: Mapping[str, Any]) -> DavidSettin
             remedy=f"A line may have {', '.join((*TEXTS, *free))}",
         )
     try:
-        return DavidSettings(**{**settings.model_dump(), **changes})
-    except ValidationError as error:
+        return changed(settings, changes)
+    except UsageError as error:
         raise BadDataError(
-            explained(error, DavidSettings),
-            remedy="Look at the option of that name in david ask --help",
+            error.message, remedy="Look at the option of that name in david ask --help"
         ) from error
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from common.collaboration.contribution import Ask
-from common.collaboration.settings import ContributorSettings, SessionSettings
+from common.collaboration.settings import ContributorSettings, Limits, SessionSettings
 from common.collaboration.timing import timing_of
 from common.denoising.plan import FinishReason
 from common.errors import (
@@ -16,7 +16,7 @@ from common.errors import (
 )
 from common.models.registry import LanguageModel
 from common.text.vocabulary import Vocabulary
-from common.wire.frames import Completed, Limits, Open, Opened, Step
+from common.wire.frames import Completed, Open, Opened, Step
 
 
 def check_limits(settings: SessionSettings, mine: ContributorSettings, limits: Limits) -> None:

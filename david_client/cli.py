@@ -5,15 +5,15 @@ from typing import Annotated
 import typer
 
 from common.program import console
+from common.program.commands import make_config, models
 from common.training.command import make_train
 from david_client.commands.ask import ask
 from david_client.commands.batch import batch
 from david_client.commands.chat import chat
-from david_client.commands.config import config
 from david_client.commands.doctor import doctor
-from david_client.commands.models import models
 from david_client.commands.show import show
 from david_client.commands.train_guide import train_guide
+from david_client.settings import DavidSettings
 
 app = typer.Typer(
     name="david",
@@ -31,7 +31,7 @@ app.command("train")(make_train("david-recipes"))
 app.command("train-guide")(train_guide)
 app.command()(show)
 app.command()(models)
-app.command()(config)
+app.command()(make_config(DavidSettings))
 app.command()(doctor)
 
 

@@ -7,13 +7,12 @@ from common.collaboration.certification import AskCaps
 from common.collaboration.compatibility import check_fit, default_settings
 from common.collaboration.driver import Drive, Local
 from common.collaboration.opening import plan_for
-from common.collaboration.settings import ContributorSettings
+from common.collaboration.settings import ContributorSettings, Limits
 from common.collaboration.timing import timing_of
 from common.denoising.process import Shown
 from common.denoising.streams import Philox
 from common.guidance.guide import Guide, guided
 from common.models.registry import LanguageModel
-from common.wire.frames import Limits
 from david_client.asking import CONTRIBUTOR_ID, Draft, OnDraft, Question, Reply
 from david_client.joining import joined
 

@@ -1,205 +1,27 @@
-"""Settings of `david ask` and `chat`, from the command line, DAVID_* variables and david.toml."""
+"""Settings of `david`, from the command line, DAVID_* variables and david.toml."""
 
+from collections.abc import Iterable
+from dataclasses import Field, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar
 
-from pydantic import Field, ValidationInfo, field_validator
-from pydantic_settings import SettingsConfigDict
-
-from common.collaboration.contribution import Codec
-from common.collaboration.settings import LateRule, Requested
-from common.collaboration.timing import MAX_EVERY, MAX_LAG, Every
-from common.denoising.halting import MAX_MARGIN, MAX_PATIENCE, HaltRule
-from common.guidance.choice import LARGEST_STRENGTH, GuideChoice, guide_choice
-from common.models.registry import DEFAULT_DAVID, DEFAULT_GOLIATH
-from common.processes.simplex.settings import (
-    LONGEST_NO_REPEAT,
-    MAX_RAMP,
-    Projection,
-    SelfConditioning,
+from common.collaboration.settings import (
+    Codec,
+    ContributorSettings,
+    LateRule,
+    OwnSettings,
+    Requested,
+    SessionSettings,
+    conflict,
 )
-from common.program.config import ProgramSettings
+from common.collaboration.timing import Every
+from common.denoising.settings import Setting, borrowed, lent, setting, settings_of
+from common.models.registry import DEFAULT_DAVID, DEFAULT_GOLIATH
+from common.processes.simplex.settings import Projection, SelfConditioning, SimplexSettings
+from common.program.settings import Panel, ProgramSettings
 
 EMBEDDED = ":embedded:"
 """In the place of an address: Goliath runs in this process."""
-
-
-class DavidSettings(ProgramSettings):
-    """What a user can choose. What is unset is the server's default."""
-
-    model_config = SettingsConfigDict(env_prefix="DAVID_")
-
-    goliath: str = EMBEDDED
-    """HOST:PORT of a server, or :embedded:."""
-    goliath_model: str = DEFAULT_GOLIATH
-    """The large model when it is embedded."""
-    insecure: bool = False
-    """Plain text, on loopback only."""
-    tls_cert: Path | None = None
-    """This user's certificate, PEM."""
-    tls_key: Path | None = None
-    """Its private key, PEM."""
-    server_ca: Path | None = None
-    """The authority that signs servers, PEM."""
-    server_name: str = ""
-    """The host that the server's certificate must name; empty: that of the address."""
-    model: str = DEFAULT_DAVID
-    """Folder or name of the small model."""
-    weight: float | None = Field(None, ge=0, le=1)
-    """David's share."""
-    contrast: float = Field(0.0, ge=0, le=100)
-    """How much the context is stressed; needs a context."""
-    steps: int | None = Field(None, ge=1, le=65535)
-    """Denoising steps of a block."""
-    block: int | None = Field(None, ge=1, le=4096)
-    """Positions that are generated together."""
-    max_tokens: int | None = Field(None, ge=1, le=2**20)
-    """Longest answer."""
-    temperature: float | None = Field(None, ge=0, le=100)
-    """0 is greedy."""
-    min_p: float | None = Field(None, gt=0, le=1)
-    """Least probability of a candidate as a share of the best one's."""
-    ramp: float | None = Field(None, ge=0, le=MAX_RAMP)
-    """How much later the last position is denoised than the first; 0 is all at once."""
-    top_p: float | None = Field(None, gt=0, le=1)
-    """Share of the candidates' mass that is drawn from, the best first."""
-    no_repeat: int | None = Field(None, ge=0, le=LONGEST_NO_REPEAT)
-    """Tokens of a run that is not drawn twice in a block; 0: all may be."""
-    projection: Projection | None = None
-    """How scores become the next state."""
-    self_conditioning: SelfConditioning | None = None
-    """What the models condition on beside the state; unset is what Goliath was trained with."""
-    halt: str | None = None
-    """PATIENCE or PATIENCE:MARGIN; when a block ends early, 0 is never."""
-    guide: str | None = None
-    """Folder or name of a classifier that steers the large model."""
-    label: str | None = None
-    """What the guide steers towards."""
-    strength: float | None = Field(None, ge=0, le=LARGEST_STRENGTH, allow_inf_nan=False)
-    """How hard the guide pushes; unset is 500, 0 is unguided."""
-    seed: int | None = Field(None, ge=0, lt=2**64)
-    """Seed of all noise; unset draws one, which is reported."""
-    late: LateRule | None = None
-    """What happens when David is late."""
-    lag: int | None = Field(None, ge=0, le=MAX_LAG)
-    """Steps that contributions lag behind; 0 is lock-step."""
-    every: str | None = None
-    """FIRST:PERIOD:LAST, which steps have fresh contributions; not together with a lag."""
-    codec: Codec | None = None
-    """How David's logits are written."""
-    certify: bool = False
-    """Whether Goliath asks David for what he left out, where it could change the answer."""
-    budget: float | None = Field(None, gt=0, le=3600)
-    """Seconds that David may take for a step."""
-    timeout: float = Field(600.0, gt=0)
-    """Seconds that the whole session may take."""
-    memory: int = Field(0, ge=0, le=100)
-    """Turns of a conversation that are sent along with a question."""
-    history: bool = True
-    """Whether the lines typed in a conversation are kept in a file."""
-    device: str = "auto"
-    """A torch device; auto takes a GPU where there is one."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Number type of the models."""
-    threads: int | None = Field(None, ge=1, le=1024)
-    """CPU threads of one operation; unset leaves it to torch."""
-    log_format: Literal["text", "json"] = "text"
-    """Form of the log on stderr."""
-
-    @field_validator("halt", mode="before")
-    @classmethod
-    def _check_halt(cls, value: object) -> object:
-        # TOML may give a number, as the patience alone.
-        text = str(value) if isinstance(value, int) else value
-        if isinstance(text, str):
-            halt_rule(text)
-        return text
-
-    @field_validator("no_repeat")
-    @classmethod
-    def _check_no_repeat(cls, value: int | None) -> int | None:
-        if value == 1:
-            raise ValueError("expected 0, or 2 and more, so that a token may come again")
-        return value
-
-    @field_validator("every")
-    @classmethod
-    def _check_every(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None:
-            fresh_steps(value)
-            if info.data.get("lag"):
-                raise ValueError(f"expected none together with a lag of {info.data['lag']}")
-        return value
-
-    @field_validator("certify")
-    @classmethod
-    def _check_certify(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and (info.data.get("lag") or info.data.get("every") is not None):
-            raise ValueError(
-                "expected neither a lag nor `every` beside it: to ask about each step is to wait "
-                "for it"
-            )
-        return value
-
-    @property
-    def embedded(self) -> bool:
-        """Whether Goliath runs in this process."""
-        return self.goliath == EMBEDDED
-
-    @property
-    def guidance(self) -> GuideChoice | None:
-        """The guide that is chosen; None for none.
-
-        Raises:
-            UsageError: one of its three settings lacks another.
-        """
-        return guide_choice(self.guide, self.label, self.strength)
-
-    def requested(self) -> Requested:
-        """What is set of a session's settings and a contributor's, by their names there."""
-        named = {
-            "steps": self.steps,
-            "block_length": self.block,
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "min_p": self.min_p,
-            "weight": self.weight,
-            "ramp": self.ramp,
-            "top_p": self.top_p,
-            "no_repeat": self.no_repeat,
-            "projection": self.projection,
-            "self_conditioning": self.self_conditioning,
-            "late_rule": self.late,
-            "lag": self.lag,
-            "every": None if self.every is None else fresh_steps(self.every),
-            "codec": self.codec,
-            "certify": self.certify or None,
-            "budget_ms": None if self.budget is None else max(1, round(self.budget * 1000)),
-        }
-        if self.halt is not None:
-            rule = halt_rule(self.halt)
-            named |= {"halt_patience": rule.patience, "halt_margin": rule.margin}
-        return Requested({name: value for name, value in named.items() if value is not None})
-
-
-def halt_rule(text: str) -> HaltRule:
-    """The rule that PATIENCE or PATIENCE:MARGIN stands for.
-
-    Raises:
-        ValueError: it is neither, or out of range.
-    """
-    patience, colon, margin = text.partition(":")
-    try:
-        rule = HaltRule(int(patience), float(margin) if colon else 0.0)
-    except ValueError as error:
-        raise ValueError("expected PATIENCE or PATIENCE:MARGIN, such as 3 or 3:1.5") from error
-    if not 0 <= rule.patience <= MAX_PATIENCE:
-        raise ValueError(f"expected a patience of 0 to {MAX_PATIENCE} steps")
-    if not 0 <= rule.margin <= (MAX_MARGIN if rule.patience else 0):
-        raise ValueError(
-            f"expected a margin of 0 to {MAX_MARGIN:g} logits, and none without patience"
-        )
-    return rule
 
 
 def fresh_steps(text: str) -> Every:
@@ -208,12 +30,153 @@ def fresh_steps(text: str) -> Every:
     Raises:
         ValueError: it is none, or out of range.
     """
+    return Every(**_numbers(text, "FIRST:PERIOD:LAST, such as 4:4:2", settings_of(Every)))
+
+
+def halting(text: str) -> dict[str, Any]:
+    """The settings of simplex diffusion that PATIENCE or PATIENCE:MARGIN stands for.
+
+    Raises:
+        ValueError: it is neither, or out of range.
+    """
+    named = _numbers(
+        text if ":" in text else f"{text}:0",
+        "PATIENCE or PATIENCE:MARGIN, such as 3 or 3:1.5",
+        [pair for pair in settings_of(SimplexSettings) if pair[0].name.startswith("halt_")],
+    )
+    if named["halt_margin"] and not named["halt_patience"]:
+        raise ValueError("no margin without patience")
+    return named
+
+
+def _numbers(
+    text: str, form: str, declared: Iterable[tuple[Field[Any], Setting]]
+) -> dict[str, Any]:
+    """The numbers of a text with colons between them, by the names that they are declared with."""
+    named = {}
     try:
-        first, period, last = (int(part) for part in text.split(":"))
+        for part, (one, known) in zip(text.split(":"), declared, strict=True):
+            kind: Any = type(one.default)
+            named[one.name] = kind(part)
+            if not known.holds(named[one.name]):
+                form = f"{one.name} of {known.range}"
+                raise ValueError
     except ValueError as error:
-        raise ValueError("expected FIRST:PERIOD:LAST, such as 4:4:2") from error
-    if not (0 <= first <= MAX_EVERY and 1 <= period <= MAX_EVERY and 0 <= last <= MAX_EVERY):
-        raise ValueError(
-            f"expected FIRST and LAST from 0 to {MAX_EVERY} steps, PERIOD from 1 to {MAX_EVERY}"
-        )
-    return Every(first, period, last)
+        raise ValueError(form) from error
+    return named
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DavidSettings(ProgramSettings):
+    """What a user can choose. What is unset is the server's default."""
+
+    program: ClassVar[str] = "david"
+
+    goliath: str = setting(
+        EMBEDDED,
+        f"Address of a server, or {EMBEDDED} for a large model in this process",
+        metavar="HOST:PORT",
+        panel=Panel.CONNECTION,
+    )
+    goliath_model: str = setting(DEFAULT_GOLIATH, "Large model in this process, folder or name")
+    server_ca: Path | None = setting(
+        None, "Certificate of the authority that signs servers, a PEM file", panel=Panel.CONNECTION
+    )
+    server_name: str = setting(
+        "",
+        "Host that the server's certificate must name, behind a tunnel",
+        shown="that of the address",
+        panel=Panel.CONNECTION,
+    )
+    timeout: float = setting(
+        600.0,
+        "Longest time of an answer",
+        low=0,
+        above=True,
+        unit="seconds",
+        panel=Panel.CONNECTION,
+    )
+    model: str = setting(DEFAULT_DAVID, "Small model, folder or name", panel=Panel.PRIVATE_MODEL)
+    weight: float | None = borrowed(
+        ContributorSettings, "weight", optional=True, panel=Panel.COLLABORATION
+    )
+    contrast: float = borrowed(OwnSettings, "contrast", source="", panel=Panel.COLLABORATION)
+    steps: int | None = borrowed(SessionSettings, "steps", optional=True, panel=Panel.ANSWER)
+    block: int | None = borrowed(
+        SessionSettings, "block_length", optional=True, shown="the model's", panel=Panel.ANSWER
+    )
+    max_tokens: int | None = borrowed(
+        SessionSettings, "max_tokens", optional=True, shown="one block", panel=Panel.ANSWER
+    )
+    temperature: float | None = borrowed(
+        SimplexSettings, "temperature", optional=True, panel=Panel.SAMPLING
+    )
+    min_p: float | None = borrowed(SimplexSettings, "min_p", optional=True, panel=Panel.SAMPLING)
+    ramp: float | None = borrowed(SimplexSettings, "ramp", optional=True, panel=Panel.SAMPLING)
+    top_p: float | None = borrowed(SimplexSettings, "top_p", optional=True, panel=Panel.SAMPLING)
+    no_repeat: int | None = borrowed(
+        SimplexSettings, "no_repeat", optional=True, panel=Panel.SAMPLING
+    )
+    projection: Projection | None = borrowed(
+        SimplexSettings, "projection", optional=True, panel=Panel.SAMPLING
+    )
+    self_conditioning: SelfConditioning | None = borrowed(
+        SimplexSettings, "self_conditioning", optional=True, panel=Panel.SAMPLING
+    )
+    halt: str | None = setting(
+        None,
+        "End a block after so many steps without a change, each best token leading by so many "
+        "logits",
+        read=halting,
+        shown="never",
+        metavar="PATIENCE[:MARGIN]",
+        panel=Panel.SAMPLING,
+    )
+    seed: int | None = borrowed(
+        SessionSettings,
+        "seed",
+        optional=True,
+        source="",
+        shown="drawn, and reported",
+        panel=Panel.ANSWER,
+    )
+    late: LateRule | None = borrowed(
+        SessionSettings, "late_rule", optional=True, panel=Panel.COLLABORATION
+    )
+    lag: int | None = borrowed(SessionSettings, "lag", optional=True, panel=Panel.COLLABORATION)
+    every: str | None = borrowed(
+        SessionSettings, "every", optional=True, read=fresh_steps, panel=Panel.COLLABORATION
+    )
+    codec: Codec | None = borrowed(
+        ContributorSettings, "codec", optional=True, panel=Panel.COLLABORATION
+    )
+    certify: bool = borrowed(SessionSettings, "certify", panel=Panel.COLLABORATION)
+    budget: float | None = borrowed(
+        ContributorSettings,
+        "budget_ms",
+        optional=True,
+        scale=1000,
+        unit="seconds",
+        panel=Panel.COLLABORATION,
+    )
+    memory: int = setting(
+        0,
+        "Earlier turns that are sent along with a question",
+        low=0,
+        high=100,
+        unit="turns",
+    )
+    history: bool = setting(True, "Keep the lines typed in a conversation in a file")
+
+    def conflict(self) -> tuple[str, str] | None:
+        """The setting that another one rules out, with what is expected of it; None for none."""
+        return conflict(lag=self.lag, every=self.every, certify=self.certify)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether Goliath runs in this process."""
+        return self.goliath == EMBEDDED
+
+    def requested(self) -> Requested:
+        """What is set of a session's settings and a contributor's, by their names there."""
+        return Requested(lent(self) | ({} if self.halt is None else halting(self.halt)))

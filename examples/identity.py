@@ -19,7 +19,7 @@ import torch
 from demo import goliath, questions
 
 from common.collaboration.compatibility import DEFAULT_TEMPERATURE
-from common.collaboration.contribution import Codec
+from common.collaboration.settings import Codec
 from common.collaboration.timing import Every
 from common.models import registry
 from common.models.simplex_network import SimplexDiffusionLM

@@ -16,7 +16,8 @@ from common.collaboration.plan import plan_for
 
 from common.collaboration.codec import encode
 from common.collaboration.compatibility import config_of, default_settings
-from common.collaboration.contribution import Codec, Contribution
+from common.collaboration.contribution import Contribution
+from common.collaboration.settings import Codec
 from common.models.registry import DEFAULT_GOLIATH, load
 from common.processes.simplex.state import SimplexState
 

@@ -22,15 +22,13 @@ from common.collaboration.compatibility import (
     config_of,
     default_settings,
 )
-from common.collaboration.contribution import Codec
 from common.collaboration.fusion import Voice, fuse
-from common.collaboration.settings import SessionSettings
+from common.collaboration.settings import Codec, Limits, SessionSettings
 from common.denoising.loop import Plan, Predict, allowed, denoise, drawn
 from common.denoising.sampling import greedy
 from common.models import registry
 from common.models.simplex_lm import predict
 from common.wire.conversions import client_frame_to_proto, split_contribution
-from common.wire.frames import Limits
 from david_client.asking import David, Question
 
 CPU = torch.device("cpu")

@@ -5,14 +5,14 @@ from typing import Annotated
 import typer
 
 from common.program import console
+from common.program.commands import make_config, models
 from common.training.command import make_train
 from goliath_server.commands.bench import bench
-from goliath_server.commands.config import config
 from goliath_server.commands.doctor import doctor
 from goliath_server.commands.evaluate import evaluate
-from goliath_server.commands.models import models
 from goliath_server.commands.quality import quality
 from goliath_server.commands.serve import serve
+from goliath_server.settings import GoliathSettings
 
 app = typer.Typer(
     name="goliath",
@@ -29,7 +29,7 @@ app.command()(evaluate)
 app.command()(quality)
 app.command()(bench)
 app.command()(models)
-app.command()(config)
+app.command()(make_config(GoliathSettings))
 app.command()(doctor)
 
 

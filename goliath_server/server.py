@@ -23,8 +23,7 @@ from common.pb import collaboration_pb2_grpc as rpc
 from common.program.device import settle_device
 from common.program.tls import tls_files
 from common.text.templates import asked
-from common.wire.channels import MAX_MESSAGE_BYTES, join_address, open_server, split_address
-from common.wire.frames import Limits
+from common.wire.channels import join_address, open_server, split_address
 from goliath_server.health import Health
 from goliath_server.service import Caps, CollaborationService
 from goliath_server.session import Host
@@ -36,27 +35,11 @@ _OTHER_STREAMS = 4
 """Streams of a connection beside its sessions: probes and health."""
 
 
-def limits_of(settings: GoliathSettings) -> Limits:
-    """What sessions may use."""
-    return Limits(
-        max_message_bytes=MAX_MESSAGE_BYTES,
-        max_prompt_bytes=settings.max_prompt_bytes,
-        max_block_length=settings.max_block_length,
-        max_steps=settings.max_steps,
-        max_tokens=settings.max_tokens,
-        max_weight=settings.max_weight,
-        max_entries=settings.max_entries,
-        max_budget_ms=round(settings.max_budget_seconds * 1000),
-        max_ask_ids_per_position=settings.max_ask_ids_per_position,
-        max_ask_ids=settings.max_ask_ids,
-    )
-
-
 def load_host(settings: GoliathSettings) -> Host:
     """The model, with what it brings to sessions."""
     device = settle_device(settings.device, threads=settings.threads)
     model = open_model(settings.model, device=device, dtype=settings.dtype)
-    return Host(model, limits_of(settings), settings.guidance)
+    return Host(model, settings.limits(), settings.guidance)
 
 
 def load_served(settings: GoliathSettings) -> tuple[Prediction, Host]:
@@ -92,7 +75,7 @@ def warm_up_view(model: LanguageModel) -> View:
 def service_for(settings: GoliathSettings) -> CollaborationService:
     """The service within its limits, still without a model."""
     return CollaborationService(
-        limits=limits_of(settings),
+        limits=settings.limits(),
         caps=Caps(
             sessions=settings.max_sessions,
             streams_per_peer=settings.max_streams_per_peer,

@@ -16,6 +16,7 @@ import structlog
 from common.collaboration.batcher import Batcher
 from common.collaboration.certification import AskCaps
 from common.collaboration.driver import Drive
+from common.collaboration.settings import Limits
 from common.denoising.plan import FinishReason
 from common.denoising.streams import Philox
 from common.errors import (
@@ -31,7 +32,7 @@ from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.wire.channels import peer_address, translated_errors
 from common.wire.conversions import server_info_to_proto
-from common.wire.frames import Limits, Open
+from common.wire.frames import Open
 from goliath_server.remote import Remote
 from goliath_server.session import Host, Session, open_session
 from goliath_server.stream import Stream

@@ -11,7 +11,7 @@ import numpy as np
 from common.collaboration.compatibility import check_process, check_vocabulary, default_settings
 from common.collaboration.contribution import Answer, Ask, Contribution
 from common.collaboration.opening import plan_for
-from common.collaboration.settings import ContributorSettings, Mode
+from common.collaboration.settings import ContributorSettings, Limits, Mode
 from common.collaboration.timing import timing_of
 from common.denoising.loop import Result
 from common.denoising.plan import Plan
@@ -24,7 +24,6 @@ from common.wire.frames import (
     Agreed,
     Completed,
     ContributionChunk,
-    Limits,
     Open,
     Opened,
     Outcome,

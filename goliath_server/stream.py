@@ -11,10 +11,10 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from common.collaboration.settings import ContributorSettings
+from common.collaboration.settings import ContributorSettings, Limits
 from common.errors import CollaborationError, InvalidFrameError, public_text, spec_of
 from common.wire.conversions import client_frame_from_proto, server_frame_to_proto
-from common.wire.frames import ClientFrame, Failed, Limits, Opened, ServerFrame, Step
+from common.wire.frames import ClientFrame, Failed, Opened, ServerFrame, Step
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,16 @@ import pytest
 
 from common.collaboration.batcher import Batcher
 from common.collaboration.compatibility import default_settings
-from common.collaboration.contribution import Codec, Contribution
+from common.collaboration.contribution import Contribution
 from common.collaboration.driver import Drive, Local
 from common.collaboration.opening import plan_for, process_for
-from common.collaboration.settings import ContributorSettings, Requested, SessionSettings
+from common.collaboration.settings import (
+    Codec,
+    ContributorSettings,
+    Limits,
+    Requested,
+    SessionSettings,
+)
 from common.collaboration.timing import timing_of
 from common.denoising.loop import Result
 from common.denoising.process import Shown
@@ -32,7 +38,7 @@ from common.wire.conversions import (
     server_frame_from_proto,
     split_contribution,
 )
-from common.wire.frames import Limits, Open, Opened, Role, ServerFrame
+from common.wire.frames import Open, Opened, Role, ServerFrame
 from david_client.asking import CONTRIBUTOR_ID, Draft, Question, Reply
 from david_client.client import Place, ask
 from david_client.embedded import ask_embedded

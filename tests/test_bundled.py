@@ -8,7 +8,7 @@ import pytest
 
 from common.collaboration.batcher import Engine
 from common.collaboration.compatibility import config_of
-from common.collaboration.contribution import Codec
+from common.collaboration.settings import Codec, Limits
 from common.evaluation.pair import Pair, evaluate_pair
 from common.evaluation.questions import read_questions
 from common.models import registry
@@ -16,7 +16,6 @@ from common.models.simplex_lm import predict
 from common.pb import collaboration_pb2_grpc as rpc
 from common.training.corpora import split_of
 from common.wire.channels import open_server
-from common.wire.frames import Limits
 from david_client.asking import David, Question
 from david_client.client import ask
 from david_client.embedded import ask_embedded

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from common.collaboration.certified_draw import uncertain_draws
 from common.collaboration.codec import largest, places_of
-from common.collaboration.contribution import Answer, Ask, Codec, Contribution
+from common.collaboration.contribution import Answer, Ask, Contribution
 from common.collaboration.fusion import Voice, audible, fuse, said_by
+from common.collaboration.settings import Codec
 from common.denoising.loop import Fused, allowed
 from common.denoising.plan import Plan
 from common.denoising.process import Needs, Shown

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.collaboration.contribution import Answer, Ask, Codec, Contribution
+from common.collaboration.contribution import Answer, Ask, Contribution
+from common.collaboration.settings import Codec
 from common.denoising.sampling import Draw
 from common.errors import InternalError
 

@@ -2,16 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 
-
-class Codec(StrEnum):
-    """How the rows of a contribution are written."""
-
-    DENSE = "dense"
-    TOPK = "topk"
+from common.collaboration.settings import Codec
 
 
 @dataclass(frozen=True, slots=True, eq=False)

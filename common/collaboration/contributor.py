@@ -10,7 +10,8 @@ from torch import Tensor
 
 from common.collaboration.codec import MOST_ENTRIES, answer_from, encode
 from common.collaboration.contrast import contrasted
-from common.collaboration.contribution import Answer, Ask, Codec, Contribution
+from common.collaboration.contribution import Answer, Ask, Contribution
+from common.collaboration.settings import Codec
 from common.collaboration.timing import Timing
 from common.denoising.process import Process, Shown, View
 from common.errors import InvalidFrameError

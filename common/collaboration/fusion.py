@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from common.collaboration.codec import LOWEST, places_of
-from common.collaboration.contribution import Codec, Contribution
+from common.collaboration.contribution import Contribution
+from common.collaboration.settings import Codec
 from common.denoising.loop import Fused
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from common.collaboration.contribution import Codec
 from common.collaboration.timing import MAX_LAG, Every
 from common.denoising.settings import setting, settings_of
 from common.errors import UsageError
@@ -14,6 +13,17 @@ from common.processes.simplex.settings import SimplexProcess, SimplexSettings
 
 MAX_STEPS = 2**16 - 1
 """Blocks and steps fill one counter word of the noise together."""
+
+
+MAX_PROMPT_BYTES = 2**24
+"""Longest texts of a conversation together, and longest suffix, in bytes."""
+
+
+class Codec(StrEnum):
+    """How the rows of a contribution are written."""
+
+    DENSE = "dense"
+    TOPK = "topk"
 
 
 class LateRule(StrEnum):
@@ -49,18 +59,19 @@ class SessionSettings:
     steps: int = setting(32, "Most denoising steps of a block", low=1, high=MAX_STEPS, unit="steps")
     max_tokens: int = setting(64, "Longest answer", low=1, high=2**20, unit="tokens")
     seed: int = setting(0, "Seed of all noise", low=0, high=2**64 - 1)
-    late_rule: LateRule = setting(
-        LateRule.WAIT, "What happens when a contribution is late: wait, solo or fail"
-    )
+    late_rule: LateRule = setting(LateRule.WAIT, "What the server does when a contribution is late")
     certify: bool = setting(
-        False,
-        "Whether the server asks for logits that were left out, where they could change a token",
+        False, "Have the server request logits that were left out, where they could change a token"
     )
     lag: int = setting(
         0, "Steps that contributions lag behind; 0 is lock-step", low=0, high=MAX_LAG, unit="steps"
     )
     every: Every | None = setting(
-        None, "Which steps have fresh contributions; never together with a lag"
+        None,
+        "Steps with fresh contributions: the first ones, multiples of a period and the last ones; "
+        "not together with a lag",
+        shown="every step",
+        metavar="FIRST:PERIOD:LAST",
     )
     process: ProcessSettings = field(default_factory=SimplexSettings)
     """Settings of the process alone."""
@@ -84,15 +95,73 @@ class SessionSettings:
         return -(-self.max_tokens // self.block_length)
 
 
+def conflict(*, lag: int | None, every: object, certify: bool) -> tuple[str, str] | None:
+    """The setting that another one rules out, with what is expected of it; None for none."""
+    if lag and every is not None:
+        return "every", f"none together with a lag of {lag}"
+    if certify and (lag or every is not None):
+        return "certify", (
+            "neither a lag nor `every` beside it: to ask about each step is to wait for it"
+        )
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class ContributorSettings:
     """What holds for one contributor."""
 
-    weight: float = setting(0.75, "Share of the contribution in the fused logits", low=0, high=1)
+    weight: float = setting(0.75, "Share of a contribution in the fused logits", low=0, high=1)
     mode: Mode = setting(Mode.INTERPOLATE, "What the rows of a contribution mean")
-    codec: Codec = setting(Codec.TOPK, "How rows are written: topk or dense")
+    codec: Codec = setting(Codec.TOPK, "How the logits of a contribution are written")
     budget_ms: int = setting(
-        10_000, "Time that a contribution may take", low=1, high=3_600_000, unit="milliseconds"
+        10_000, "Longest time of a contribution", low=1, high=3_600_000, unit="milliseconds"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSettings:
+    """What a contributor chooses alone: nothing of it is on the wire."""
+
+    contrast: float = setting(
+        0.0, "How much the context is stressed; needs a context", low=0, high=100
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the server lets a client do."""
+
+    max_message_bytes: int = setting(
+        16 * 2**20, "Largest message either way", low=2**16, high=2**28, unit="bytes"
+    )
+    max_prompt_bytes: int = setting(
+        2**16,
+        "Longest texts of a conversation together, and longest suffix",
+        low=1,
+        high=MAX_PROMPT_BYTES,
+        unit="bytes",
+    )
+    max_block_length: int = setting(256, "Longest block", low=1, high=4096, unit="positions")
+    max_steps: int = setting(
+        1024, "Most denoising steps of a block", low=1, high=MAX_STEPS, unit="steps"
+    )
+    max_tokens: int = setting(4096, "Longest answer", low=1, high=2**20, unit="tokens")
+    max_weight: float = setting(1.0, "Largest weight of one client", low=0, high=1)
+    max_entries: int = setting(
+        4096, "Most entries of a row in the codec topk", low=1, high=2**16 - 1, unit="entries"
+    )
+    max_budget_ms: int = setting(
+        600_000, "Longest budget of a step", low=1, high=3_600_000, unit="milliseconds"
+    )
+    max_ask_ids_per_position: int = setting(
+        256,
+        "Most ids that the server may request at one position; 0 for no requests",
+        low=0,
+        high=2**16 - 1,
+        unit="ids",
+    )
+    max_ask_ids: int = setting(
+        4096, "Most ids that the server may request in one step", low=0, high=2**20, unit="ids"
     )
 
 

@@ -9,22 +9,22 @@ from common.errors import UsageError
 
 MAX_LAG = 16
 """Most steps that contributions may lag behind: a server keeps one more of them at a time."""
-MAX_EVERY = 2**16 - 1
-"""Largest number of an `Every`: no block has more steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Every:
     """Which steps of a block have fresh contributions; those between use the last one again."""
 
-    first: int = setting(0, "So many steps at the beginning", low=0, high=MAX_EVERY)
+    # No block has more steps than the largest of each.
+    first: int = setting(0, "So many steps at the beginning", low=0, high=2**16 - 1, unit="steps")
     period: int = setting(
         1,
         "Multiples of this; step 0 is one, so that there is always something to use",
         low=1,
-        high=MAX_EVERY,
+        high=2**16 - 1,
+        unit="steps",
     )
-    last: int = setting(0, "So many steps at the end", low=0, high=MAX_EVERY)
+    last: int = setting(0, "So many steps at the end", low=0, high=2**16 - 1, unit="steps")
 
 
 class Latency(Protocol):

@@ -13,10 +13,6 @@ READABLE_FROM = 0.4
 """Time (of 1 to 0) from which on a block can stand still. Before, the state is mostly noise, and a
 draft that does not change only repeats what the model thinks of every text.
 """
-MAX_PATIENCE = 2**16 - 1
-"""Largest patience: no block has more steps."""
-MAX_MARGIN = 1000.0
-"""Largest margin, in logits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from common.collaboration.batcher import Batcher
-from common.collaboration.contribution import Codec, Contribution
+from common.collaboration.contribution import Contribution
 from common.collaboration.contributor import Contributor, Encoding
 from common.collaboration.fusion import Voice, fuse
 from common.collaboration.opening import plan_for
-from common.collaboration.settings import ContributorSettings, SessionSettings
+from common.collaboration.settings import Codec, ContributorSettings, SessionSettings
 from common.collaboration.timing import timing_of
 from common.denoising.process import Shown, View
 from common.errors import UsageError

@@ -12,36 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import platformdirs
-from pydantic import ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
 
+from common.denoising.settings import settings_of, values_of
 from common.errors import UsageError
 from common.program.console import note
-from common.program.values import explained
-
-
-class ProgramSettings(BaseSettings):
-    """Base of both programs' settings. Secrets are given as paths of files, never as values."""
-
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what `load` passes: it reads the sources itself, in their one order."""
-        return (init_settings,)
-
+from common.program.settings import ProgramSettings
+from common.program.values import checked
 
 _Settings = TypeVar("_Settings", bound=ProgramSettings)
 
@@ -51,48 +27,41 @@ def config_folder() -> Path:
     return platformdirs.user_config_path("goliath-david")
 
 
-def load(
-    kind: type[_Settings], *, program: str, given: Mapping[str, Any], file: Path | None = None
-) -> _Settings:
+def load(kind: type[_Settings], *, given: Mapping[str, Any], file: Path | None = None) -> _Settings:
     """The effective settings.
 
     Args:
         kind: the program's settings class.
-        program: "goliath" or "david"; names the file in the configuration folder.
-        given: what the command line said; None means that it said nothing. Names that are no
-            settings are the command's own.
+        given: what the command line said; None means that it said nothing.
         file: the TOML file to read instead of the one in the configuration folder.
 
     Raises:
         UsageError: a file that is missing or no TOML, an unknown key, a value out of range.
     """
-    path = _file(program, file)
-    table, environment = _read(path), EnvSettingsSource(kind)()
-    named = {
-        name: value
-        for name, value in given.items()
-        if value is not None and name in kind.model_fields
-    }
-    prefix = kind.model_config.get("env_prefix", "")
-    _warn_of_misspelt(prefix, kind)
+    path = _file(kind.program, file)
+    prefix = f"{kind.program.upper()}_"
+    names = [one.name for one, _ in settings_of(kind)]
+    _warn_of_misspelt(prefix, [name.upper() for name in names])
+    found = {name: os.environ.get(f"{prefix}{name.upper()}") for name in names}
+    environment = {name: value for name, value in found.items() if value is not None}
+    said = {name: value for name, value in given.items() if value is not None}
 
-    def told(name: str) -> str:
+    def as_given(name: str) -> str:
         """A setting as the person who gave it wrote it."""
-        if name in named:
+        if name in said:
             return f"--{name.replace('_', '-')}"
         return f"{prefix}{name.upper()}" if name in environment else f"{path}: {name}"
 
-    try:
-        return kind(**{**table, **environment, **named})
-    except ValidationError as error:
-        raise UsageError(
-            explained(error, kind, told), remedy="Change it, or leave it out for the default"
-        ) from error
+    return checked(
+        kind,
+        {**_read(path), **environment, **said},
+        as_given,
+        remedy="Change it, or leave it out for the default",
+    )
 
 
-def _warn_of_misspelt(prefix: str, kind: type[ProgramSettings]) -> None:
+def _warn_of_misspelt(prefix: str, known: list[str]) -> None:
     """Name variables that are nearly one of a program's; others are another program's affair."""
-    known = [name.upper() for name in kind.model_fields]
     for variable in filter(lambda name: name.startswith(prefix), os.environ):
         name = variable.removeprefix(prefix)
         near = [one for one in known if one.startswith(name)]
@@ -101,12 +70,18 @@ def _warn_of_misspelt(prefix: str, kind: type[ProgramSettings]) -> None:
             note(f"warning: there is no variable {variable}; the nearest one is {prefix}{near[0]}")
 
 
+def as_record(settings: ProgramSettings) -> dict[str, Any]:
+    """Effective settings as a JSON object."""
+    values = values_of(settings).items()
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values}
+
+
 def describe(settings: ProgramSettings) -> str:
     """Effective settings as TOML; what is not set is a comment."""
-    lines = []
-    for name, value in settings.model_dump(mode="json").items():
-        lines.append(f"# {name} is not set" if value is None else f"{name} = {_toml(value)}")
-    return "\n".join(lines)
+    return "\n".join(
+        f"# {name} is not set" if value is None else f"{name} = {_toml(value)}"
+        for name, value in as_record(settings).items()
+    )
 
 
 def _toml(value: object) -> str:

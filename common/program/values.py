@@ -1,86 +1,124 @@
-"""What a value has to be, in words: from its declared type and bounds, never a library's words."""
+"""Values of settings: checked against their declarations, and refused in words of this project."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from difflib import get_close_matches
-from enum import Enum
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ValidationError
 from typer import TyperException
 
+from common.denoising.settings import Setting, settings_of, values_of
 from common.errors import UsageError
+from common.program.settings import ProgramSettings, bare, choices_of
 
 _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+_TRUTH = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
+    ("false", "no", "off", "0"), False
+)
+_Settings = TypeVar("_Settings", bound=ProgramSettings)
 
 
-def expected(
-    kind: Any,
-    *,
-    ge: float | None = None,
-    gt: float | None = None,
-    le: float | None = None,
-    lt: float | None = None,
-) -> str:
-    """Such as "expected a number from 0 to 1", or "expected one of wait, solo, fail".
+def wanted(kind: Any, known: Setting) -> str:
+    """What is expected: "a number from 0 to 1", or "one of wait, solo, fail".
 
     Args:
         kind: the declared type; None beside it is not mentioned.
-        ge: the least value.
-        gt: what a value has to be above.
-        le: the largest value.
-        lt: what a whole number has to be below.
+        known: the range.
     """
-    if get_origin(kind) in (Union, UnionType):
-        kind = next(one for one in get_args(kind) if one is not NoneType)
-    if get_origin(kind) is Literal:
-        return f"expected one of {', '.join(map(str, get_args(kind)))}"
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return f"expected one of {', '.join(str(member.value) for member in kind)}"
-    name = f"expected {_KINDS.get(kind, 'a text')}"
-    high = le if lt is None else lt - 1
-    if ge is not None and high is not None:
-        return f"{name} from {_shown(ge)} to {_shown(high)}"
-    bounds = ((ge, "of at least"), (gt, "above"), (high, "at most"))
-    words = [f"{word} {_shown(bound)}" for bound, word in bounds if bound is not None]
-    return f"{name} {' and '.join(words)}".rstrip()
+    kind = bare(kind)
+    if choices := choices_of(kind):
+        return f"one of {', '.join(map(str, choices))}"
+    words = replace(known, unit="").range
+    lead = "" if known.above or not words else "of " if known.high is None else "from "
+    return f"{_KINDS.get(kind, 'a text')} {lead}{words}".rstrip()
 
 
-def explained(
-    error: ValidationError, kind: type[BaseModel], named: Callable[[str], str] = str
-) -> str:
-    """Everything that is wrong with the values of a model.
+def checked(
+    kind: type[_Settings],
+    values: Mapping[str, Any],
+    named: Callable[[str], str] = str,
+    *,
+    remedy: str = "",
+) -> _Settings:
+    """The settings with these values; the others have their defaults.
 
     Args:
-        error: what its library found.
-        kind: the model.
-        named: what a person calls a field, such as its flag.
+        kind: the settings of a program.
+        values: by the names of the settings; numbers may be texts.
+        named: what a person calls a setting, such as its flag.
+        remedy: what to do about a value that is refused.
+
+    Raises:
+        UsageError: everything that is wrong with the values.
     """
-    return "; ".join(_wrong(one, kind, named) for one in error.errors())
+    types, made, wrong = get_type_hints(kind), {}, []
+    declared = {one.name: (one, known) for one, known in settings_of(kind)}
+    for name, (one, known) in declared.items():
+        if name in values and (values[name] is not None or one.default is not None):
+            try:
+                made[name] = _value(types[name], known, values[name])
+                known.read(made[name])
+            except ValueError as error:
+                wrong.append(_refused(named(name), str(error), values[name]))
+    for name in [name for name in values if name not in declared]:
+        near = [f"; the nearest one is {one}" for one in get_close_matches(name, declared, 1)]
+        wrong.append(f"{named(name)} is no setting{''.join(near)}")
+    settings = kind(**made)
+    if not wrong and (conflict := settings.conflict()):
+        name, words = conflict
+        wrong.append(_refused(named(name), words, values[name]))
+    if wrong:
+        raise UsageError("; ".join(wrong), remedy=remedy)
+    return settings
 
 
-def _wrong(found: Any, kind: type[BaseModel], named: Callable[[str], str]) -> str:
-    name = str(found["loc"][0])
-    if found["type"] == "extra_forbidden":
-        near = get_close_matches(name, kind.model_fields, 1)
-        return f"{named(name)} is no setting" + (f"; the nearest one is {near[0]}" if near else "")
-    if found["type"] == "value_error":  # of a check of ours, in its own words
-        wanted = str(found["ctx"]["error"])
-    else:
-        field = kind.model_fields[name]
-        bounds = {
-            bound: getattr(limit, bound)
-            for limit in field.metadata
-            for bound in ("ge", "gt", "le", "lt")
-            if hasattr(limit, bound)
-        }
-        wanted = expected(field.annotation, **bounds)
-    came = found["input"]
-    return f"{named(name)}: {wanted}" + ("" if came is True else f", got {_shown(came)}")
+def changed(
+    settings: _Settings,
+    changes: dict[str, Any],
+    named: Callable[[str], str] = str,
+    *,
+    remedy: str = "",
+) -> _Settings:
+    """The settings with some values changed, checked as in `checked`.
+
+    Raises:
+        UsageError: everything that is wrong with the values.
+    """
+    return checked(type(settings), values_of(settings) | changes, named, remedy=remedy)
+
+
+def _refused(name: str, words: str, came: object) -> str:
+    return f"{name}: expected {words}" + ("" if came is True else f", got {_shown(came)}")
+
+
+def _value(kind: Any, known: Setting, value: Any) -> Any:
+    """A value as its type has it; ValueError says what is expected."""
+    with suppress(ValueError, TypeError, LookupError, OverflowError):
+        made = _converted(bare(kind), value)
+        if known.holds(made):
+            return made
+    raise ValueError(wanted(kind, known))
+
+
+def _converted(kind: Any, value: Any) -> Any:
+    if choices := choices_of(kind):
+        return choices[choices.index(value)]
+    if kind is bool:
+        return _TRUTH[str(value).lower()]
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Path):
+        raise TypeError
+    made = kind(str(value) if kind in (str, Path) else value)
+    if isinstance(value, float) and made != value:
+        raise ValueError
+    return made
 
 
 def usage_error(error: TyperException) -> UsageError:
     """What the command line's library refused, in this project's words."""
+    from pydantic import ValidationError
+
     context: Any = getattr(error, "ctx", None)
     remedy = f"See {context.command_path} --help" if context else "See --help"
     message = error.format_message()
@@ -89,9 +127,8 @@ def usage_error(error: TyperException) -> UsageError:
         parameter: Any = getattr(error, "param", None)
         declared = parameter.type_descriptor
         info = declared.parameter_info
-        wanted = expected(declared.annotation, ge=info.min, le=info.max)
-        came = error.__cause__.errors()[0]["input"]
-        message = f"{parameter.opts[-1]}: {wanted}, got {_shown(came)}"
+        words = wanted(declared.annotation, Setting("", info.min, info.max))
+        message = _refused(parameter.opts[-1], words, error.__cause__.errors()[0]["input"])
     return UsageError(message, remedy=remedy)
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.collaboration.contribution import Answer, Ask, Codec, Contribution
-from common.collaboration.settings import ContributorSettings
+from common.collaboration.contribution import Answer, Ask, Contribution
+from common.collaboration.settings import Codec, ContributorSettings
 from common.errors import LimitExceededError
 from common.pb import collaboration_pb2 as pb
 from common.wire.checks import (

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from common.collaboration.contribution import Answer, Ask
-from common.collaboration.settings import ContributorSettings
+from common.collaboration.settings import ContributorSettings, Limits
 from common.denoising.plan import FinishReason
 from common.errors import MAX_TEXT, InvalidFrameError
 from common.pb import collaboration_pb2 as pb
@@ -37,7 +37,6 @@ from common.wire.frames import (
     ContributionChunk,
     Failed,
     Finish,
-    Limits,
     Open,
     Opened,
     ServerFrame,

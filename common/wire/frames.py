@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from common.collaboration.contribution import Answer, Ask, Contribution
-from common.collaboration.settings import ContributorSettings, ProcessFacts, SessionSettings
+from common.collaboration.settings import ContributorSettings, Limits, ProcessFacts, SessionSettings
 from common.denoising.plan import FinishReason
-from common.denoising.settings import setting
 from common.processes.masked.settings import MaskedProcess
 from common.text.summary import VocabularySummary
 from common.text.templates import Message
@@ -23,9 +22,6 @@ PROTOCOL_VERSION = 1
 
 MAX_VOCABULARY = 2**20
 """Most token ids of a vocabulary; bounds what a hostile size can make us allocate."""
-
-MAX_PROMPT_BYTES = 2**24
-"""Longest texts of a conversation together, and longest suffix."""
 
 MAX_MESSAGES = 256
 """Most messages of a conversation."""
@@ -53,44 +49,6 @@ class Outcome(IntEnum):
     TOOK_PART = 1
     LATE = 2
     MISSED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the server lets a client do."""
-
-    max_message_bytes: int = setting(
-        16 * 2**20, "Largest message either way", low=2**16, high=2**28, unit="bytes"
-    )
-    max_prompt_bytes: int = setting(
-        2**16,
-        "Longest texts of a conversation together, and longest suffix",
-        low=1,
-        high=MAX_PROMPT_BYTES,
-        unit="bytes",
-    )
-    max_block_length: int = setting(256, "Longest block", low=1, high=4096, unit="positions")
-    max_steps: int = setting(
-        1024, "Most denoising steps of a block", low=1, high=MAX_INDEX - 1, unit="steps"
-    )
-    max_tokens: int = setting(4096, "Longest answer", low=1, high=2**20, unit="tokens")
-    max_weight: float = setting(1.0, "Largest weight of one client", low=0, high=1)
-    max_entries: int = setting(
-        4096, "Most entries of a row in the codec topk", low=1, high=2**16 - 1, unit="entries"
-    )
-    max_budget_ms: int = setting(
-        600_000, "Longest budget of a step", low=1, high=3_600_000, unit="milliseconds"
-    )
-    max_ask_ids_per_position: int = setting(
-        256,
-        "Most ids that the server may request at one position; 0 for no requests",
-        low=0,
-        high=2**16 - 1,
-        unit="ids",
-    )
-    max_ask_ids: int = setting(
-        4096, "Most ids that the server may request in one step", low=0, high=2**20, unit="ids"
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from common.collaboration.settings import ContributorSettings
+from common.collaboration.settings import MAX_PROMPT_BYTES, ContributorSettings, Limits
 from common.pb import collaboration_pb2 as pb
 from common.processes.masked.settings import MaskedProcess
 from common.text.templates import Message, Speaker
@@ -25,11 +25,9 @@ from common.wire.checks import (
 )
 from common.wire.frames import (
     MAX_MESSAGES,
-    MAX_PROMPT_BYTES,
     MAX_VOCABULARY,
     Agreed,
     Checkpoint,
-    Limits,
     Open,
     Opened,
     Outcome,

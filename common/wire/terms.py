@@ -6,12 +6,14 @@ from dataclasses import asdict
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from common.collaboration.contribution import Codec
 from common.collaboration.settings import (
+    Codec,
     LateRule,
+    Limits,
     Mode,
     ProcessFacts,
     SessionSettings,
+    conflict,
 )
 from common.collaboration.timing import Every
 from common.denoising.plan import FinishReason
@@ -40,7 +42,7 @@ from common.wire.checks import (
     sized,
     within_limit,
 )
-from common.wire.frames import MAX_INDEX, MAX_VOCABULARY, PROTOCOL_VERSION, Limits, Role
+from common.wire.frames import MAX_INDEX, MAX_VOCABULARY, PROTOCOL_VERSION, Role
 
 ENUMS: dict[Any, dict[Any, Any]] = {
     kind: {one: numbers.Value(f"{prefix}_{one.name}") for one in kind}
@@ -171,10 +173,8 @@ def settings_from_proto(message: pb.Settings, process: ProcessFacts) -> SessionS
     fresh = message.HasField("every")
     every = from_fields(Every, message.every, "settings.every") if fresh else None
     settings = from_fields(SessionSettings, message, "settings", every=every, process=own)
-    if settings.every is not None and settings.lag:
-        raise refuse("settings.every", "none together with a lag", f"both, a lag of {settings.lag}")
-    if settings.certify and (settings.lag or settings.every is not None):
-        raise refuse("settings.certify", "none together with a lag or with every", "both")
+    if wrong := conflict(lag=settings.lag, every=settings.every, certify=settings.certify):
+        raise refuse(f"settings.{wrong[0]}", wrong[1], "both")
     integer("settings.max_tokens / block_length", settings.blocks, low=1, high=MAX_INDEX - 1)
     return settings
 
@@ -183,8 +183,6 @@ def _simplex_settings(message: pb.SimplexSettings) -> SimplexSettings:
     own = from_fields(SimplexSettings, message, "settings.simplex")
     if own.halt_margin and not own.halt_patience:
         raise refuse("settings.simplex.halt_margin", "0 without patience", own.halt_margin)
-    if own.no_repeat == 1:
-        raise refuse("settings.simplex.no_repeat", "0, or 2 and more", own.no_repeat)
     return own
 
 

@@ -5,12 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from common.errors import BadFileError, UsageError
 from common.program.console import clean_line
 from common.program.files import private
-from common.program.values import explained
+from common.program.values import changed
 from david_client.chat.lines import Command, listed
 from david_client.chat.prompt import Turn
 from david_client.texts import read_context
@@ -87,14 +85,10 @@ class Conversation:
 
     def _change(self, name: str, text: str) -> None:
         value = None if name == "seed" and text == _RANDOM else text
-        try:
-            changed = type(self.settings)(**{**self.settings.model_dump(), name: value})
-        except ValidationError as error:
-            told = explained(error, type(self.settings), "/{}".format)
-            raise UsageError(told) from error
-        if name == "contrast" and changed.contrast and not self.context:
-            raise _contrast_without_context(changed.contrast)
-        self.settings = changed
+        settings = changed(self.settings, {name: value}, "/{}".format)
+        if name == "contrast" and settings.contrast and not self.context:
+            raise _contrast_without_context(settings.contrast)
+        self.settings = settings
 
     def _told(self, name: str) -> str:
         value = getattr(self.settings, name)

@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from david_client.commands import options as o
+from common.program.options import Json, Load, with_settings
+from common.program.settings import Panel
+from david_client.settings import DavidSettings
 
 if TYPE_CHECKING:
     from david_client.asking import Reply
     from david_client.chat.pipe import Pipe
 
 
+@with_settings(
+    DavidSettings,
+    Panel.CONNECTION,
+    Panel.PROGRAM,
+    *("model", "weight", "steps", "max_tokens", "temperature", "seed"),
+)
 def batch(
-    command: typer.Context,
+    load: Load[DavidSettings],
     file: Annotated[
         str,
         typer.Argument(
@@ -29,55 +37,31 @@ def batch(
         typer.Option(
             help="JSON Lines file that keeps each answer; the same command goes on after the last "
             "one, and asks no line again (default: none).",
-            rich_help_panel=o.Panel.PROGRAM,
+            rich_help_panel=Panel.PROGRAM,
         ),
     ] = None,
-    goliath: o.Goliath = None,
-    insecure: o.Insecure = None,
-    tls_cert: o.TlsCert = None,
-    tls_key: o.TlsKey = None,
-    server_ca: o.ServerCa = None,
-    server_name: o.ServerName = None,
-    model: o.Model = None,
-    weight: o.Weight = None,
-    steps: o.Steps = None,
-    max_tokens: o.MaxTokens = None,
-    temperature: o.Temperature = None,
-    seed: o.Seed = None,
-    device: o.Device = None,
-    dtype: o.Dtype = None,
-    threads: o.Threads = None,
-    config: o.Config = None,
-    log_format: o.LogFormat = None,
-    json: o.Json = False,
-    verbose: o.Verbose = False,
+    json: Json = False,
 ) -> None:
     """Ask every line of a file; the models are loaded once. The first line that fails ends it."""
-    from common.program.config import load
     from common.program.console import note, print_json, print_text
-    from common.program.interrupt import interruptible
-    from common.program.logging import start_log
     from david_client.resuming import keep, pass_over
-    from david_client.settings import DavidSettings
 
-    with interruptible():
-        settings = load(DavidSettings, program="david", given=o.given(command), file=config)
-        start_log(form=settings.log_format, verbose=verbose)
-        with _lines(file) as lines:
-            passed = 0 if resume is None else pass_over(lines, resume)
-            if passed:
-                note(f"{resume} has the answers up to line {passed}")
-            from david_client.batch import ask_all
-            from david_client.conversation import collaborate
+    settings = load()
+    with _lines(file) as lines:
+        passed = 0 if resume is None else pass_over(lines, resume)
+        if passed:
+            note(f"{resume} has the answers up to line {passed}")
+        from david_client.batch import ask_all
+        from david_client.conversation import collaborate
 
-            for reply, record in ask_all(collaborate(settings), lines, settings, passed=passed):
-                if json:
-                    print_json(record)
-                else:
-                    print_text(reply.text)
-                _check_finished(reply)
-                if resume is not None:
-                    keep(resume, record)
+        for reply, record in ask_all(collaborate(settings), lines, settings, passed=passed):
+            if json:
+                print_json(record)
+            else:
+                print_text(reply.text)
+            _check_finished(reply)
+            if resume is not None:
+                keep(resume, record)
 
 
 @contextmanager

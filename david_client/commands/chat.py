@@ -8,74 +8,44 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from david_client.commands import options as o
+from common.program.options import Json, Load, with_settings
+from common.program.settings import Panel
+from david_client.commands.ask import Context
+from david_client.settings import DavidSettings
 
 if TYPE_CHECKING:
     from david_client.chat.conversation import Conversation
 
 
+@with_settings(
+    DavidSettings,
+    Panel.CONNECTION,
+    Panel.PROGRAM,
+    *("model", "weight", "contrast", "certify", "steps", "max_tokens", "temperature", "seed"),
+    *("lag", "every", "memory"),
+)
 def chat(
-    command: typer.Context,
-    goliath: o.Goliath = None,
-    insecure: o.Insecure = None,
-    tls_cert: o.TlsCert = None,
-    tls_key: o.TlsKey = None,
-    server_ca: o.ServerCa = None,
-    server_name: o.ServerName = None,
-    model: o.Model = None,
-    context: o.Context = None,
-    weight: o.Weight = None,
-    contrast: o.Contrast = None,
-    certify: o.Certify = False,
-    steps: o.Steps = None,
-    max_tokens: o.MaxTokens = None,
-    temperature: o.Temperature = None,
-    seed: o.Seed = None,
-    lag: o.Lag = None,
-    every: o.Every = None,
-    memory: Annotated[
-        int | None,
-        typer.Option(
-            help="Earlier turns that are sent along with a question (default: 0 turns).",
-            rich_help_panel=o.Panel.ANSWER,
-        ),
-    ] = None,
+    load: Load[DavidSettings],
+    context: Context = None,
     no_history: Annotated[
         bool,
         typer.Option(
             "--no-history",
-            help="Keep no file of the lines typed here.",
-            rich_help_panel=o.Panel.PROGRAM,
+            help="Keep no file of the lines typed here (default: off).",
+            rich_help_panel=Panel.PROGRAM,
         ),
     ] = False,
-    device: o.Device = None,
-    dtype: o.Dtype = None,
-    threads: o.Threads = None,
-    config: o.Config = None,
-    log_format: o.LogFormat = None,
-    json: o.Json = False,
-    verbose: o.Verbose = False,
+    json: Json = False,
 ) -> None:
     """Talk with Goliath, with David's help; from a pipe, each line is a question or a command."""
-    from common.program.config import load
-    from common.program.interrupt import interruptible
-    from common.program.logging import start_log
     from david_client.chat.conversation import Conversation
-    from david_client.settings import DavidSettings
 
-    with interruptible():
-        settings = load(
-            DavidSettings,
-            program="david",
-            given=o.given(command) | {"history": False if no_history else None},
-            file=config,
-        )
-        start_log(form=settings.log_format, verbose=verbose)
-        talk = Conversation(settings, context=context)
-        if json or not (sys.stdin.isatty() and sys.stderr.isatty()):
-            _piped(talk, as_json=json)
-        else:
-            _typed(talk, history=settings.history)
+    settings = load()
+    talk = Conversation(settings, context=context)
+    if json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        _piped(talk, as_json=json)
+    else:
+        _typed(talk, history=settings.history and not no_history)
 
 
 def _piped(talk: "Conversation", *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from common.collaboration.timing import MAX_LAG
 from common.errors import UsageError
 from common.processes.simplex.settings import LONGEST_NO_REPEAT, Projection, SelfConditioning
 from common.program.console import note, print_json
-from common.program.options import Panel
+from common.program.settings import Panel
 
 if TYPE_CHECKING:
     from common.collaboration.settings import ContributorSettings, SessionSettings

@@ -11,8 +11,9 @@ from hypothesis.extra import numpy as hnp
 
 from common.collaboration.certification import AskCaps, all_answered, answered, doubts
 from common.collaboration.codec import answer_from, decode, encode
-from common.collaboration.contribution import Answer, Ask, Codec
+from common.collaboration.contribution import Answer, Ask
 from common.collaboration.fusion import Voice, fuse
+from common.collaboration.settings import Codec
 from common.denoising.halting import HaltRule
 from common.denoising.loop import allowed
 from common.denoising.sampling import best_candidates, greedy

@@ -8,10 +8,10 @@ import torch
 
 from common.collaboration.certification import AskCaps, doubts
 from common.collaboration.codec import encode
-from common.collaboration.contribution import Codec
 from common.collaboration.contributor import Contributor, Encoding
 from common.collaboration.driver import Local
 from common.collaboration.fusion import Voice
+from common.collaboration.settings import Codec
 from common.collaboration.timing import Timing
 from common.denoising.halting import HaltRule
 from common.processes.simplex.settings import Projection, SelfConditioning

@@ -14,7 +14,8 @@ from common.collaboration.codec import (
     encode,
     reach_of,
 )
-from common.collaboration.contribution import Ask, Codec
+from common.collaboration.contribution import Ask
+from common.collaboration.settings import Codec
 from common.errors import InternalError
 
 CPU = torch.device("cpu")

@@ -6,8 +6,9 @@ import torch
 
 from common.collaboration.codec import encode
 from common.collaboration.contrast import contrasted
-from common.collaboration.contribution import Ask, Codec, Contribution
+from common.collaboration.contribution import Ask, Contribution
 from common.collaboration.contributor import Contributor, Encoding
+from common.collaboration.settings import Codec
 from common.collaboration.timing import Every, Timing
 from common.denoising.plan import Decider
 from common.denoising.process import Shown

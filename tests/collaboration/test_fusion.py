@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.collaboration.codec import LOWEST, decode, encode
-from common.collaboration.contribution import Codec
 from common.collaboration.fusion import Voice, fuse
+from common.collaboration.settings import Codec
 from common.denoising.sampling import greedy
 
 CPU = torch.device("cpu")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from common.collaboration.certification import AskCaps, all_answered, doubts
 from common.collaboration.codec import LOWEST, answer_from, encode
-from common.collaboration.contribution import Codec
 from common.collaboration.fusion import Voice, fuse
 from common.collaboration.opening import plan_for
+from common.collaboration.settings import Codec
 from common.denoising.process import Shown
 from common.denoising.streams import Philox
 from common.text.templates import asked

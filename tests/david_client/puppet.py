@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.collaboration.contribution import Ask
+from common.collaboration.settings import Limits
 from common.pb import collaboration_pb2_grpc as rpc
 from common.wire.channels import open_server
 from common.wire.conversions import (
@@ -16,7 +17,7 @@ from common.wire.conversions import (
     server_frame_to_proto,
     server_info_to_proto,
 )
-from common.wire.frames import Limits, Step
+from common.wire.frames import Step
 from david_client.client import Place, ask
 from goliath_server.session import Host, open_session
 from tests.serving import (

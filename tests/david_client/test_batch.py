@@ -7,7 +7,7 @@ import json
 import pytest
 
 from common.collaboration.codec import LEAST_ENTRIES, MOST_ENTRIES
-from common.collaboration.contribution import Codec
+from common.collaboration.settings import Codec
 from common.errors import BadDataError, ExitCode, UnreachableError
 from david_client.batch import FIXED, Moments, ask_all, parse_line
 from david_client.chat.pipe import Pipe

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from common.collaboration.contribution import Ask
+from common.collaboration.settings import Limits
 from common.collaboration.timing import Every
 from common.denoising.plan import FinishReason
 from common.errors import InvalidFrameError, StepOutOfRangeError
 from common.processes.simplex.state import FusedSignal, SimplexState
-from common.wire.frames import Completed, Limits, Opened, Step
+from common.wire.frames import Completed, Opened, Step
 from david_client.checks import check_ask, check_completed, check_step
 from goliath_server.session import Host, open_session
 from tests.serving import GOLIATH, VOCABULARY, open_frame, terms

@@ -10,10 +10,9 @@ import pytest
 from common.collaboration.batcher import Batcher
 from common.collaboration.certification import Tally
 from common.collaboration.compatibility import default_settings
-from common.collaboration.contribution import Codec
 from common.collaboration.contributor import Contributor
 from common.collaboration.opening import process_for
-from common.collaboration.settings import ContributorSettings
+from common.collaboration.settings import Codec, ContributorSettings, Limits
 from common.denoising.plan import FinishReason
 from common.denoising.process import Shown
 from common.errors import (
@@ -25,7 +24,7 @@ from common.errors import (
     VocabularyMismatchError,
 )
 from common.pb import collaboration_pb2 as pb
-from common.wire.frames import Completed, Limits
+from common.wire.frames import Completed
 from goliath_server.session import open_session
 from tests.david_client.puppet import HOST, Puppet, answered, ask_about, asked, never
 from tests.serving import (

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.collaboration.compatibility import config_of, default_settings
+from common.collaboration.settings import Limits
 from common.denoising.loop import Predict
 from common.denoising.plan import FinishReason
 from common.errors import BadDataError, LimitExceededError
 from common.models.simplex_lm import predict
 from common.processes.simplex.state import SimplexState
-from common.wire.frames import Limits
 from david_client.asking import Question, Reply
 from david_client.gaps import Gap, Gapped, check_beginning, join_gaps, split_gaps
 from david_client.infilling import Filled, fill_gaps, followed_by

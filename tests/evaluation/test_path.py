@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from common.collaboration.contribution import Codec
 from common.collaboration.opening import plan_for
+from common.collaboration.settings import Codec
 from common.collaboration.timing import Every
 from common.errors import UsageError
 from common.evaluation.generation import question_seed

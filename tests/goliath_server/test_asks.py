@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from common.collaboration.contribution import Answer, Ask
-from common.collaboration.settings import LateRule
+from common.collaboration.settings import LateRule, Limits
 from common.denoising.plan import FinishReason
 from common.errors import (
     InvalidFrameError,
     StepOutOfRangeError,
 )
-from common.wire.frames import Completed, Failed, Finish, Limits, Step
+from common.wire.frames import Completed, Failed, Finish, Step
 from tests.serving import (
     bare,
     embedded,

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.collaboration.settings import LateRule
+from common.collaboration.settings import LateRule, Limits
 from common.collaboration.timing import Every
 from common.denoising.loop import Result, denoise
 from common.denoising.plan import FinishReason
 from common.denoising.streams import Philox
 from common.errors import ContributionFailedError, StepOutOfRangeError
 from common.wire.conversions import split_contribution
-from common.wire.frames import Completed, Finish, Limits, Outcome, Step
+from common.wire.frames import Completed, Finish, Outcome, Step
 from goliath_server.session import Host, Session, open_session
 from tests.serving import (
     GOLIATH,

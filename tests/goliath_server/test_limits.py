@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from common.collaboration.contribution import Answer
+from common.collaboration.settings import Limits
 from common.errors import (
     InvalidFrameError,
     LimitExceededError,
@@ -20,7 +21,7 @@ from common.errors import (
 from common.pb import collaboration_pb2 as pb
 from common.wire.channels import open_channel
 from common.wire.conversions import client_frame_to_proto
-from common.wire.frames import Cancel, Failed, Finish, Limits, Step
+from common.wire.frames import Cancel, Failed, Finish, Step
 from goliath_server.health import SERVICE
 from goliath_server.service import Caps
 from tests.goliath_server.waiting import until

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from common.collaboration.contribution import Codec
+from common.collaboration.settings import Codec, Limits
 from common.processes.simplex.settings import Projection, SelfConditioning
-from common.wire.frames import Limits
 from tests.serving import (
     CONTEXT,
     calm_pair,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from common.collaboration.fusion import fuse
+from common.collaboration.settings import Limits
 from common.denoising.halting import HaltRule
 from common.denoising.loop import Predict, Result, denoise
 from common.denoising.plan import FinishReason
@@ -23,7 +24,7 @@ from common.errors import (
 from common.processes.simplex.settings import Projection, SelfConditioning
 from common.text.templates import asked
 from common.wire.conversions import split_contribution
-from common.wire.frames import Checkpoint, Limits, Outcome, Role
+from common.wire.frames import Checkpoint, Outcome, Role
 from goliath_server.session import Host, Session, open_session
 from tests.serving import GOLIATH, PROMPT, VOCABULARY, contribution, mine, open_frame, settings
 

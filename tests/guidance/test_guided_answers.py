@@ -4,9 +4,9 @@ import asyncio
 
 import numpy as np
 
+from common.collaboration.settings import Limits
 from common.guidance.choice import GuideChoice
 from common.guidance.classifier import SimplexClassifier
-from common.wire.frames import Limits
 from goliath_server.session import Host
 from tests.guidance.trained_guides import generate, log_probability, towards
 from tests.serving import GOLIATH, embedded, question, serving

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from common.collaboration.contribution import Codec
 from common.collaboration.contributor import Contributor, Encoding
+from common.collaboration.settings import Codec
 from common.denoising.plan import Plan
 from common.denoising.streams import Purpose, Words, uniform
 from common.models import registry

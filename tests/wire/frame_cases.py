@@ -8,9 +8,16 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from common.collaboration.contribution import Ask, Codec, Contribution
+from common.collaboration.contribution import Ask, Contribution
 from common.collaboration.opening import process_for
-from common.collaboration.settings import ContributorSettings, LateRule, Mode, SessionSettings
+from common.collaboration.settings import (
+    Codec,
+    ContributorSettings,
+    LateRule,
+    Limits,
+    Mode,
+    SessionSettings,
+)
 from common.collaboration.timing import Every
 from common.denoising.plan import FinishReason
 from common.pb import collaboration_pb2 as pb
@@ -38,7 +45,6 @@ from common.wire.frames import (
     Agreed,
     Completed,
     ContributionChunk,
-    Limits,
     Open,
     Opened,
     Participation,

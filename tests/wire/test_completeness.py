@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from common.collaboration.settings import ContributorSettings, SessionSettings
+from common.collaboration.settings import ContributorSettings, Limits, SessionSettings
 from common.collaboration.timing import Every
 from common.denoising.settings import settings_of
 from common.pb import collaboration_pb2 as pb
 from common.processes.masked.settings import MaskedProcess, MaskedSettings
 from common.processes.simplex.settings import SimplexProcess, SimplexSettings
 from common.text.summary import VocabularySummary
-from common.wire.frames import Limits
 from common.wire.terms import ENUMS
 
 

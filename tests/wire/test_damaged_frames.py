@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.collaboration.contribution import Codec
+from common.collaboration.settings import Codec, Limits
 from common.errors import (
     CollaborationError,
     InvalidFrameError,
@@ -25,7 +25,6 @@ from common.wire.conversions import (
 )
 from common.wire.frames import (
     Checkpoint,
-    Limits,
     Opened,
 )
 from tests.wire.frame_cases import (

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.collaboration.contribution import Codec
-from common.collaboration.settings import SessionSettings
+from common.collaboration.settings import Codec, SessionSettings
 from common.errors import (
     InvalidFrameError,
     ProtocolMismatchError,

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from common.collaboration.contribution import Codec, Contribution
+from common.collaboration.contribution import Contribution
+from common.collaboration.settings import Codec
 from common.processes.simplex.settings import SelfConditioning
 from common.processes.simplex.state import FusedSignal
 from common.text.summary import summarise

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.collaboration.contribution import Codec, Contribution
+from common.collaboration.contribution import Contribution
+from common.collaboration.settings import Codec
 from common.errors import InvalidFrameError
 from common.wire.conversions import ContributionAssembler, client_frame_to_proto
 from tests.wire.frame_cases import (

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.collaboration.contribution import Codec
+from common.collaboration.settings import Codec
 from common.errors import (
     InvalidFrameError,
     LimitExceededError,

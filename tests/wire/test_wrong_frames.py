@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.collaboration.contribution import Codec
+from common.collaboration.settings import Codec, Limits
 from common.errors import (
     InvalidFrameError,
 )
@@ -23,7 +23,6 @@ from common.wire.frames import (
     Cancel,
     Completed,
     Failed,
-    Limits,
     Participation,
 )
 from tests.wire.frame_cases import (

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from common.denoising.halting import MAX_MARGIN, MAX_PATIENCE
 from common.denoising.settings import setting
 
 
@@ -33,14 +32,6 @@ class Projection(StrEnum):
     """One id for each position, drawn from its candidates; temperature 0 takes the best one."""
     MULTI_HOT = "multi-hot"
     """The nucleus of a position's candidates, at most `MAX_HOT` (SSD-LM, section 3.4)."""
-
-
-MAX_RAMP = 16.0
-"""Largest steepness of a ramp."""
-
-
-LONGEST_NO_REPEAT = 16
-"""Most tokens of a run that may not occur twice in a draft."""
 
 
 def draw_of(temperature: float) -> float:
@@ -77,13 +68,19 @@ class SimplexProcess:
     """r of `extremes`: rows averaged for the tail; 0 for `dense`."""
 
 
+def _run_length(tokens: int) -> int:
+    if tokens == 1:
+        raise ValueError("0, or 2 and more, so that a token may come again")
+    return tokens
+
+
 @dataclass(frozen=True, slots=True)
 class SimplexSettings:
     """What simplex diffusion can be asked for."""
 
     temperature: float = setting(
         0.7,
-        "What the models' logits are divided by, but for the state's likelihood; 0 is greedy",
+        "What the logits are divided by before a token is drawn; 0 is greedy",
         low=0,
         high=100,
     )
@@ -103,35 +100,39 @@ class SimplexSettings:
     )
     no_repeat: int = setting(
         2,
-        "Length of a run of tokens that is not drawn twice in a block, 2 or more; 0 allows all",
+        "Length of a run of tokens that is not drawn twice in a block; 0 allows all",
         low=0,
-        high=LONGEST_NO_REPEAT,
+        high=16,
         unit="tokens",
+        read=_run_length,
     )
     projection: Projection = setting(
-        Projection.SAMPLE, "How scores become the next state: one sample, or multi-hot candidates"
+        Projection.SAMPLE,
+        "Whether the next state is made from one sample or from several candidates of a position",
     )
     self_conditioning: SelfConditioning = setting(
-        SelfConditioning.OWN, "What models condition on beside the state"
+        SelfConditioning.OWN,
+        "The last prediction that models condition on beside the state",
+        shown="the model's",
     )
     ramp: float = setting(
         0.0,
         "How much later the last position is denoised than the first, in shares of the steps that "
         "one position takes; 0 is all at once",
         low=0,
-        high=MAX_RAMP,
+        high=16.0,
     )
     halt_patience: int = setting(
         0,
         "Steps without a change after which a block ends early; 0 is never",
         low=0,
-        high=MAX_PATIENCE,
+        high=2**16 - 1,
         unit="steps",
     )
     halt_margin: float = setting(
         0.0,
         "Least lead of each best candidate for that",
         low=0,
-        high=MAX_MARGIN,
+        high=1000.0,
         unit="logits",
     )
