@@ -389,7 +389,8 @@ def _steps(text: str) -> list[int]:
     fits = all(1 <= count <= _MAX_STEPS for count in counts)
     if not counts or not fits or len(set(counts)) < len(counts):
         raise UsageError(
-            f"--steps: expected different numbers, 1 to {_MAX_STEPS}, with commas, got {text!r}",
+            f"--steps: expected different numbers of steps, 1 to {_MAX_STEPS}, with commas, got "
+            f"{text!r}",
             remedy="For example --steps 16,32,64",
         )
     return counts
