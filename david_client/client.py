@@ -27,7 +27,7 @@ from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.wire.channels import KEEPALIVE, Keepalive, error_from_rpc, open_channel
 from common.wire.conversions import server_info_from_proto
-from common.wire.frames import PROTOCOL_VERSION, Completed, Open, Outcome, Role, ServerInfo
+from common.wire.frames import DRAFT, PROTOCOL_VERSION, Completed, Open, Outcome, Role, ServerInfo
 from david_client.asking import CONTRIBUTOR_ID, OnDraft, Question, Reply
 from david_client.checks import check_limits
 from david_client.joining import joined
@@ -87,6 +87,7 @@ async def ask(
             vocabulary=david.vocabulary.summary,
             suffix=question.suffix,
             required_features=_features(question, settings),
+            optional_features=(DRAFT,),
         )
         left = timeout_s - (time.perf_counter() - begin)
         async with Batcher(david.predictor.predict, thread="david") as small:
