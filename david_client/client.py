@@ -137,14 +137,16 @@ def _counts(completed: Completed) -> dict[Outcome, int]:
 
 
 def _keepalive(question: Question, david: David) -> Keepalive:
-    """With the late rules solo and fail a dead way ends the session when a contribution that came
-    over it would be late, and never earlier: .2 and .4 s more, for gRPC and for a busy machine.
+    """With the late rules solo and fail a dead network ends the session within the budget and a
+    second: that lies between two pings.
     """
     # What the server has for defaults is known only after the connection is made.
     terms = question.settings(default_settings(config_of(david.model)))
     if terms.late_rule is LateRule.WAIT:
         return KEEPALIVE
-    return Keepalive(0.4, min(terms.budget_ms / 1000 + 0.2, KEEPALIVE.answer_s))
+    # An answer that takes this long, at least .4 s, leaves David no time for a contribution.
+    answer_s = max(0.4, 0.9 * terms.budget_ms / 1000)
+    return Keepalive(0.5, min(answer_s, KEEPALIVE.answer_s))
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import grpc.aio
 import numpy as np
 import pytest
 
-from common.collaboration.batcher import Engine
+from common.collaboration.batcher import Engine, Predictor
 from common.collaboration.compatibility import config_of, default_settings, process_of
 from common.collaboration.contribution import Codec, Contribution
 from common.collaboration.fusion import Voice, fuse
@@ -20,13 +20,21 @@ from common.guidance.guide import Guide, guided
 from common.models.predict import predict
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
-from common.wire.channels import TlsFiles, error_from_rpc, open_channel, open_server
+from common.wire.channels import (
+    KEEPALIVE,
+    Keepalive,
+    error_from_rpc,
+    join_address,
+    open_channel,
+    open_server,
+)
 from common.wire.conversions import (
     client_frame_to_proto,
     server_frame_from_proto,
     split_contribution,
 )
 from common.wire.frames import Limits, Open, Opened, Role, ServerFrame, SessionSettings
+from common.wire.tls import TlsFiles
 from david_client.asking import CONTRIBUTOR_ID, David, Draft, Question, Reply
 from david_client.client import Place, ask
 from david_client.embedded import ask_embedded
@@ -93,21 +101,26 @@ async def serving(
     tls: TlsFiles | None = None,
     client_tls: TlsFiles | None = None,
     guide: Guide | None = None,
+    host: str = "127.0.0.1",
+    keepalive: Keepalive = KEEPALIVE,
+    predictor: Predictor | None = None,
 ) -> AsyncIterator[Served]:
     limits = limits or Limits()
-    server, port = open_server("127.0.0.1:0", insecure=tls is None, tls=tls)
+    server, port = open_server(
+        join_address(host, 0), insecure=tls is None, tls=tls, keepalive=keepalive
+    )
     health = Health(server)
     service = CollaborationService(limits=limits, caps=caps or Caps(), software_version="test")
     rpc.add_CollaborationServiceServicer_to_server(service, server)
     await health.set(serving=ready)
     await server.start()
     try:
-        predictor = guided(functools.partial(predict, GOLIATH), guide)
-        async with Engine(predictor) as engine:
+        own = guided(functools.partial(predict, GOLIATH), guide)
+        async with Engine(predictor or own) as engine:
             if ready:
-                host = host_of("g", GOLIATH, VOCABULARY, limits)
-                service.begin(replace(host, guide=guide and guide.choice), engine)
-            yield Served(service, server, health, f"127.0.0.1:{port}", client_tls)
+                hosted = host_of("g", GOLIATH, VOCABULARY, limits)
+                service.begin(replace(hosted, guide=guide and guide.choice), engine)
+            yield Served(service, server, health, join_address(host, port), client_tls)
     finally:
         await server.stop(None)
 
@@ -232,9 +245,14 @@ class BareClient:
 
 
 @asynccontextmanager
-async def bare(served: Served) -> AsyncIterator[BareClient]:
-    place = served.place
-    async with open_channel(place.address, tls=place.tls, insecure=place.insecure) as channel:
+async def bare(
+    served: Served, *, address: str = "", keepalive: Keepalive = KEEPALIVE
+) -> AsyncIterator[BareClient]:
+    """A client of the server, or of what stands before it at an address."""
+    place = replace(served.place, **({"address": address} if address else {}))
+    async with open_channel(
+        place.address, tls=place.tls, insecure=place.insecure, keepalive=keepalive
+    ) as channel:
         call = rpc.CollaborationServiceStub(channel).Collaborate(timeout=30)
         yield BareClient(call, place.address)
         call.cancel()

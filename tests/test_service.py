@@ -31,7 +31,7 @@ from common.errors import (
 )
 from common.pb import collaboration_pb2 as pb
 from common.processes.simplex.terms import FinishReason, Projection, SelfConditioning
-from common.wire.channels import TlsFiles, open_channel
+from common.wire.channels import open_channel
 from common.wire.conversions import client_frame_to_proto
 from common.wire.frames import (
     Cancel,
@@ -45,6 +45,7 @@ from common.wire.frames import (
 )
 from goliath_server.health import SERVICE
 from goliath_server.service import Caps
+from tests.certificates import issued
 from tests.serving import (
     CONTEXT,
     Served,
@@ -667,7 +668,7 @@ async def test_drain_ends_sessions_after_their_step() -> None:
         asked = question(steps=1000)
         asking = asyncio.create_task(served.ask(asked, on_draft=lambda d: steps.append(d.step)))
         assert await _until(lambda: len(steps) > 3)
-        await served.service.drain(20)
+        await served.service.drain(0)
         reply = await asking
         with pytest.raises(DrainingError):
             await served.ask(question())
@@ -718,16 +719,8 @@ async def test_health_and_reflection() -> None:
 
 async def test_mutual_tls_names_the_peer(tmp_path: Path) -> None:
     authority = trustme.CA()
-
-    def files(name: str, host: str) -> TlsFiles:
-        made = authority.issue_cert(host)
-        paths = [tmp_path / f"{name}.{kind}" for kind in ("crt", "key", "ca")]
-        made.cert_chain_pems[0].write_to_path(paths[0])
-        made.private_key_pem.write_to_path(paths[1])
-        authority.cert_pem.write_to_path(paths[2])
-        return TlsFiles(*paths)
-
-    server, client = files("server", "127.0.0.1"), files("client", "david.example")
+    server = issued(tmp_path, "server", authority, "127.0.0.1")
+    client = issued(tmp_path, "client", authority, "david.example")
     peers: list[str] = []
     async with serving(tls=server, client_tls=client) as served:
         reply = await served.ask(
