@@ -144,13 +144,14 @@ def _counts(completed: Completed) -> dict[Outcome, int]:
 
 
 def _keepalive(question: Question) -> Keepalive:
-    """With the late rules solo and fail a dead path ends the session when a contribution that came
-    over it would be late, and never earlier: .2 and .4 s more, for gRPC and for a busy machine.
+    """With the late rules solo and fail a dead network ends the session within the budget and a
+    second: that lies between two pings.
     """
     if question.requested.values.get("late_rule", LateRule.WAIT) is LateRule.WAIT:
         return KEEPALIVE
     budget_s = question.requested.contributor(ContributorSettings()).budget_ms / 1000
-    return Keepalive(0.4, min(budget_s + 0.2, KEEPALIVE.answer_s))
+    # An answer that takes this long, at least .4 s, leaves David no time for a contribution.
+    return Keepalive(0.5, min(max(0.4, 0.9 * budget_s), KEEPALIVE.answer_s))
 
 
 @asynccontextmanager
