@@ -7,7 +7,12 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from common.models.masked_lm import MaskedPredictor
 from common.models.registry import LanguageModel
@@ -49,28 +54,35 @@ def bpe_vocabulary(template: str | None = CHATML) -> HubVocabulary:
     return HubVocabulary(tokenizer, (tokenizer.eos_token_id,))
 
 
-def tiny_bert(size: int, *, seed: int, **config: Any) -> BertForMaskedLM:
-    """In eval mode, its logits differ clearly."""
+def tiny_masked_lm(kind: str, size: int, *, seed: int, **config: Any) -> PreTrainedModel:
+    """A model of a type that transformers knows, in eval mode; its logits differ clearly."""
+    settings = {
+        "vocab_size": size,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 128,
+        "initializer_range": 0.2,
+        "pad_token_id": 0,
+        "diffusion_block_length": 12,
+    }
+    own = {
+        "distilbert": {"n_layers": 2, "n_heads": 2, "dim": 32, "hidden_dim": 64},
+        "modernbert": {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3},
+    }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        settings = {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "intermediate_size": 64,
-            "max_position_embeddings": 128,
-            "initializer_range": 0.2,
-            "diffusion_block_length": 12,
-        }
-        model = BertForMaskedLM(BertConfig(vocab_size=size, **settings | config))
-        model.cls.predictions.transform.dense.weight.data *= 6
+        chosen = AutoConfig.for_model(kind, **settings | own.get(kind, {}) | config)
+        model = AutoModelForMaskedLM.from_config(chosen)
+        model.get_output_embeddings().weight.data *= 3
     return model.eval()
 
 
 def tiny_masked(*, seed: int) -> LanguageModel:
     """All that a session needs, without files."""
     vocabulary = bpe_vocabulary()
-    network = tiny_bert(vocabulary.size, seed=seed)
+    network = tiny_masked_lm("bert", vocabulary.size, seed=seed)
     predictor = MaskedPredictor(network, vocabulary.mask, vocabulary.size)
     return LanguageModel(f"tiny-{seed}", predictor, vocabulary, ChatTemplate(vocabulary))
 
@@ -80,6 +92,6 @@ def save_tiny_masked(
 ) -> Path:
     """A model folder that `common.models.registry.open_model` reads."""
     tokenizer = bpe_tokenizer(template)
-    tiny_bert(len(tokenizer), seed=seed, **config).save_pretrained(folder)
+    tiny_masked_lm("bert", len(tokenizer), seed=seed, **config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
