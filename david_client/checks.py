@@ -6,8 +6,8 @@ import numpy as np
 
 from common.collaboration.contribution import Ask
 from common.collaboration.settings import ContributorSettings, Limits, SessionSettings
-from common.collaboration.timing import timing_of
 from common.denoising.plan import FinishReason
+from common.denoising.process import Process
 from common.errors import (
     InvalidFrameError,
     LimitExceededError,
@@ -76,18 +76,20 @@ def check_opened(opened: Opened, asked: Open, david: LanguageModel) -> None:
             )
 
 
-def check_step(frame: Step, before: Step | None, opened: Opened, vocabulary: Vocabulary) -> None:
+def check_step(frame: Step, before: Step | None, process: Process, vocabulary: Vocabulary) -> None:
     """Refuse a step that does not follow the one before, or a state with ids that no answer has.
 
     Raises:
         InvalidFrameError: it is so.
     """
-    expected = _next(before, opened)
+    expected = _next(before, process)
     if (frame.block, frame.step) not in expected:
         listed = " or ".join(f"step {step} of block {block}" for block, step in expected)
         raise InvalidFrameError(
             f"step: expected {listed or 'none'}, got step {frame.step} of block {frame.block}"
         )
+    if before is not None and frame.step and not process.follows(before.state, frame.state):
+        raise InvalidFrameError("state: expected settled tokens to stay, and more of them")
     for name, ids in (frame.state.ids_shown | {"finished": frame.finished_ids}).items():
         wrong = ids[np.isin(ids, vocabulary.forbidden)]
         if wrong.size:
@@ -121,7 +123,7 @@ def check_ask(ask: Ask, last: Step | None, answered: Any, opened: Opened) -> Non
         raise InvalidFrameError("ask: expected one for a step, after its contribution")
 
 
-def check_completed(frame: Completed, last: Step | None, opened: Opened) -> None:
+def check_completed(frame: Completed, last: Step | None, process: Process) -> None:
     """Refuse an answer that is said to be whole before the last step of a block was.
 
     Raises:
@@ -135,29 +137,20 @@ def check_completed(frame: Completed, last: Step | None, opened: Opened) -> None
             f"completed: expected the last step sent, {sent}, "
             f"got step {frame.step} of block {frame.block}"
         )
-    if not _may_end(last, opened):
+    if not process.may_end(last.state):
         raise InvalidFrameError(
-            f"completed: expected an end after {opened.settings.steps} steps of a block, "
+            f"completed: expected an end after {process.steps} steps of a block, "
             f"got one after {last.step + 1}"
         )
 
 
-def _next(before: Step | None, opened: Opened) -> list[tuple[int, int]]:
+def _next(before: Step | None, process: Process) -> list[tuple[int, int]]:
     """Blocks and steps that may follow a step."""
     if before is None:
         return [(0, 0)]
     follows = []
-    if before.step + 1 < opened.settings.steps:
+    if before.step + 1 < process.steps:
         follows.append((before.block, before.step + 1))
-    if _may_end(before, opened):
+    if process.may_end(before.state):
         follows.append((before.block + 1, 0))
     return follows
-
-
-def _may_end(step: Step, opened: Opened) -> bool:
-    """Whether a block may end with a step: the last one, or one that halting allows."""
-    settings = opened.settings
-    patience = getattr(settings.process, "halt_patience", 0)
-    # At its first step a block has no unchanged step yet.
-    halts = 0 < patience <= step.step and timing_of(settings).may_end(step.step)
-    return halts or step.step + 1 == settings.steps

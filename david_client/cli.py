@@ -1,5 +1,6 @@
 """The command line of David; commands import what is heavy in their bodies: --help is fast."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -57,4 +58,4 @@ def _options(
 
 def main() -> None:
     """Run the program."""
-    console.run(app, program="david")
+    console.run(partial(app, standalone_mode=False, prog_name="david"), program="david")

@@ -27,7 +27,7 @@ from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.wire.channels import KEEPALIVE, Keepalive, error_from_rpc, open_channel
 from common.wire.conversions import server_info_from_proto
-from common.wire.frames import PROTOCOL_VERSION, Completed, Open, Outcome, Role, ServerInfo
+from common.wire.frames import DRAFT, PROTOCOL_VERSION, Completed, Open, Outcome, Role, ServerInfo
 from david_client.asking import CONTRIBUTOR_ID, OnDraft, Question, Reply
 from david_client.checks import check_limits
 from david_client.joining import joined
@@ -87,6 +87,7 @@ async def ask(
             vocabulary=david.vocabulary.summary,
             suffix=question.suffix,
             required_features=_features(question, settings),
+            optional_features=(DRAFT,),
         )
         left = timeout_s - (time.perf_counter() - begin)
         async with Batcher(david.predictor.predict, thread="david") as small:
@@ -143,13 +144,14 @@ def _counts(completed: Completed) -> dict[Outcome, int]:
 
 
 def _keepalive(question: Question) -> Keepalive:
-    """With the late rules solo and fail a dead path ends the session when a contribution that came
-    over it would be late, and never earlier: .2 and .4 s more, for gRPC and for a busy machine.
+    """With the late rules solo and fail a dead network ends the session within the budget and a
+    second: that lies between two pings.
     """
     if question.requested.values.get("late_rule", LateRule.WAIT) is LateRule.WAIT:
         return KEEPALIVE
     budget_s = question.requested.contributor(ContributorSettings()).budget_ms / 1000
-    return Keepalive(0.4, min(budget_s + 0.2, KEEPALIVE.answer_s))
+    # An answer that takes this long, at least .4 s, leaves David no time for a contribution.
+    return Keepalive(0.5, min(max(0.4, 0.9 * budget_s), KEEPALIVE.answer_s))
 
 
 @asynccontextmanager

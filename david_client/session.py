@@ -129,8 +129,8 @@ class Session:
                 case Step():
                     self._begin(frame)
                 case Completed():
-                    assert self._opened is not None
-                    check_completed(frame, self.log[-1] if self.log else None, self._opened)
+                    assert self._process is not None
+                    check_completed(frame, self.log[-1] if self.log else None, self._process)
                     await self._farewell()
                     return frame
                 case Failed():
@@ -141,7 +141,7 @@ class Session:
     def _begin(self, frame: Step) -> None:
         assert self._opened is not None
         assert self._process is not None
-        check_step(frame, self.log[-1] if self.log else None, self._opened, self._david.vocabulary)
+        check_step(frame, self.log[-1] if self.log else None, self._process, self._david.vocabulary)
         self.log.append(frame)
         given = 0 if self._told else self._given(self._opened, self._process)
         self._told = (*self._told, *frame.finished_ids[given:].tolist())

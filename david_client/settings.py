@@ -18,7 +18,8 @@ from common.collaboration.timing import Every
 from common.denoising.settings import Setting, borrowed, lent, setting, settings_of
 from common.models.registry import DEFAULT_DAVID, DEFAULT_GOLIATH
 from common.processes.simplex.settings import Projection, SelfConditioning, SimplexSettings
-from common.program.settings import Panel, ProgramSettings
+from common.denoising.settings import Panel
+from common.program.settings import ProgramSettings
 
 EMBEDDED = ":embedded:"
 """In the place of an address: Goliath runs in this process."""
@@ -97,31 +98,23 @@ class DavidSettings(ProgramSettings):
         panel=Panel.CONNECTION,
     )
     model: str = setting(DEFAULT_DAVID, "Small model, folder or name", panel=Panel.PRIVATE_MODEL)
-    weight: float | None = borrowed(
-        ContributorSettings, "weight", optional=True, panel=Panel.COLLABORATION
-    )
-    contrast: float = borrowed(OwnSettings, "contrast", source="", panel=Panel.COLLABORATION)
-    steps: int | None = borrowed(SessionSettings, "steps", optional=True, panel=Panel.ANSWER)
+    weight: float | None = borrowed(ContributorSettings, "weight", optional=True)
+    contrast: float = borrowed(OwnSettings, "contrast", source="")
+    steps: int | None = borrowed(SessionSettings, "steps", optional=True)
     block: int | None = borrowed(
-        SessionSettings, "block_length", optional=True, shown="the model's", panel=Panel.ANSWER
+        SessionSettings, "block_length", optional=True, shown="the model's"
     )
     max_tokens: int | None = borrowed(
-        SessionSettings, "max_tokens", optional=True, shown="one block", panel=Panel.ANSWER
+        SessionSettings, "max_tokens", optional=True, shown="one block"
     )
-    temperature: float | None = borrowed(
-        SimplexSettings, "temperature", optional=True, panel=Panel.SAMPLING
-    )
-    min_p: float | None = borrowed(SimplexSettings, "min_p", optional=True, panel=Panel.SAMPLING)
-    ramp: float | None = borrowed(SimplexSettings, "ramp", optional=True, panel=Panel.SAMPLING)
-    top_p: float | None = borrowed(SimplexSettings, "top_p", optional=True, panel=Panel.SAMPLING)
-    no_repeat: int | None = borrowed(
-        SimplexSettings, "no_repeat", optional=True, panel=Panel.SAMPLING
-    )
-    projection: Projection | None = borrowed(
-        SimplexSettings, "projection", optional=True, panel=Panel.SAMPLING
-    )
+    temperature: float | None = borrowed(SimplexSettings, "temperature", optional=True)
+    min_p: float | None = borrowed(SimplexSettings, "min_p", optional=True)
+    ramp: float | None = borrowed(SimplexSettings, "ramp", optional=True)
+    top_p: float | None = borrowed(SimplexSettings, "top_p", optional=True)
+    no_repeat: int | None = borrowed(SimplexSettings, "no_repeat", optional=True)
+    projection: Projection | None = borrowed(SimplexSettings, "projection", optional=True)
     self_conditioning: SelfConditioning | None = borrowed(
-        SimplexSettings, "self_conditioning", optional=True, panel=Panel.SAMPLING
+        SimplexSettings, "self_conditioning", optional=True
     )
     halt: str | None = setting(
         None,
@@ -138,26 +131,18 @@ class DavidSettings(ProgramSettings):
         optional=True,
         source="",
         shown="drawn, and reported",
-        panel=Panel.ANSWER,
     )
-    late: LateRule | None = borrowed(
-        SessionSettings, "late_rule", optional=True, panel=Panel.COLLABORATION
-    )
-    lag: int | None = borrowed(SessionSettings, "lag", optional=True, panel=Panel.COLLABORATION)
-    every: str | None = borrowed(
-        SessionSettings, "every", optional=True, read=fresh_steps, panel=Panel.COLLABORATION
-    )
-    codec: Codec | None = borrowed(
-        ContributorSettings, "codec", optional=True, panel=Panel.COLLABORATION
-    )
-    certify: bool = borrowed(SessionSettings, "certify", panel=Panel.COLLABORATION)
+    late: LateRule | None = borrowed(SessionSettings, "late_rule", optional=True)
+    lag: int | None = borrowed(SessionSettings, "lag", optional=True)
+    every: str | None = borrowed(SessionSettings, "every", optional=True, read=fresh_steps)
+    codec: Codec | None = borrowed(ContributorSettings, "codec", optional=True)
+    certify: bool = borrowed(SessionSettings, "certify")
     budget: float | None = borrowed(
         ContributorSettings,
         "budget_ms",
         optional=True,
         scale=1000,
         unit="seconds",
-        panel=Panel.COLLABORATION,
     )
     memory: int = setting(
         0,

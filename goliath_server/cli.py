@@ -1,5 +1,6 @@
 """The command line of Goliath; commands import what is heavy in their bodies: --help is fast."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -55,4 +56,4 @@ def _options(
 
 def main() -> None:
     """Run the program."""
-    console.run(app, program="goliath")
+    console.run(partial(app, standalone_mode=False, prog_name="goliath"), program="goliath")

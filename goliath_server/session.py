@@ -21,6 +21,7 @@ from common.guidance.choice import GuideChoice
 from common.models.registry import LanguageModel
 from common.wire.conversions import ContributionAssembler
 from common.wire.frames import (
+    DRAFT,
     Agreed,
     Completed,
     ContributionChunk,
@@ -33,7 +34,7 @@ from common.wire.frames import (
     Step,
 )
 
-FEATURES = ("suffix", "certify")
+FEATURES = ("suffix", "certify", DRAFT)
 """Features that this server has."""
 
 

@@ -7,7 +7,8 @@ from typing import ClassVar
 from common.collaboration.settings import Limits
 from common.denoising.settings import borrowed, lent, setting
 from common.models.registry import DEFAULT_GOLIATH
-from common.program.settings import Panel, ProgramSettings
+from common.denoising.settings import Panel
+from common.program.settings import ProgramSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,8 +39,10 @@ def process(side: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
                 started.kill()
 
 
-def serve(pair: Pair, *more: object) -> Any:
-    listen = ("--listen", "127.0.0.1:0", "--insecure", "--json", "--log-format", "json")
+def serve(
+    pair: Pair, *more: object, host: str = "127.0.0.1", safety: Sequence[object] = ("--insecure",)
+) -> Any:
+    listen = ("--listen", f"{host}:0", *safety, "--json", "--log-format", "json")
     return process("goliath_server", "serve", pair.goliath, *listen, *more)
 
 

@@ -11,7 +11,7 @@ import grpc.aio
 import numpy as np
 import pytest
 
-from common.collaboration.batcher import Batcher
+from common.collaboration.batcher import Batcher, Predict
 from common.collaboration.compatibility import default_settings
 from common.collaboration.contribution import Contribution
 from common.collaboration.driver import Drive, Local
@@ -32,13 +32,21 @@ from common.models.registry import simplex_model
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.text.templates import asked as asked_for
-from common.wire.channels import TlsFiles, error_from_rpc, open_channel, open_server
+from common.wire.channels import (
+    KEEPALIVE,
+    Keepalive,
+    error_from_rpc,
+    join_address,
+    open_channel,
+    open_server,
+)
 from common.wire.conversions import (
     client_frame_to_proto,
     server_frame_from_proto,
     split_contribution,
 )
 from common.wire.frames import Open, Opened, Role, ServerFrame
+from common.wire.tls import TlsFiles
 from david_client.asking import CONTRIBUTOR_ID, Draft, Question, Reply
 from david_client.client import Place, ask
 from david_client.embedded import ask_embedded
@@ -123,20 +131,25 @@ async def serving(
     tls: TlsFiles | None = None,
     client_tls: TlsFiles | None = None,
     guide: Guide | None = None,
+    host: str = "127.0.0.1",
+    keepalive: Keepalive = KEEPALIVE,
+    predict: Predict | None = None,
 ) -> AsyncIterator[Served]:
     limits = limits or Limits()
-    server, port = open_server("127.0.0.1:0", insecure=tls is None, tls=tls)
+    server, port = open_server(
+        join_address(host, 0), insecure=tls is None, tls=tls, keepalive=keepalive
+    )
     health = Health(server)
     service = CollaborationService(limits=limits, caps=caps or Caps(), software_version="test")
     rpc.add_CollaborationServiceServicer_to_server(service, server)
     await health.set(serving=ready)
     await server.start()
     try:
-        predict = guided(GOLIATH.predictor.predict, guide)
-        async with Batcher(predict, thread="model") as batcher:
+        own = guided(GOLIATH.predictor.predict, guide)
+        async with Batcher(predict or own, thread="model") as batcher:
             if ready:
                 service.begin(Host(GOLIATH, limits, guide and guide.choice), batcher)
-            yield Served(service, server, health, f"127.0.0.1:{port}", client_tls)
+            yield Served(service, server, health, join_address(host, port), client_tls)
     finally:
         await server.stop(None)
 
@@ -280,9 +293,14 @@ class BareClient:
 
 
 @asynccontextmanager
-async def bare(served: Served) -> AsyncIterator[BareClient]:
-    place = served.place
-    async with open_channel(place.address, tls=place.tls, insecure=place.insecure) as channel:
+async def bare(
+    served: Served, *, address: str = "", keepalive: Keepalive = KEEPALIVE
+) -> AsyncIterator[BareClient]:
+    """A client of the server, or of what stands before it at an address."""
+    place = replace(served.place, **({"address": address} if address else {}))
+    async with open_channel(
+        place.address, tls=place.tls, insecure=place.insecure, keepalive=keepalive
+    ) as channel:
         call = rpc.CollaborationServiceStub(channel).Collaborate(timeout=30)
         yield BareClient(call, place.address)
         call.cancel()

@@ -100,7 +100,7 @@ def doubts(
         caps: what may be asked; None asks for nothing.
     """
     needs = plan.process.needs(shown.state)
-    fused = fuse(core, voices)
+    fused = fuse(core, voices, full_rows=needs is None)
     sparse = [v for v in audible(voices) if v.contribution.codec is Codec.TOPK]
     if not sparse or needs is None:
         return Doubt(fused, np.zeros(core.shape[1], np.bool_), {})

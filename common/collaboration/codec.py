@@ -1,6 +1,7 @@
 """Rows of logits to contributions and back; the embedded run goes through here too."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,6 +23,14 @@ CORE_LEAD = 8.0
 """By how many logits the large model may prefer an id that was left out to the best one sent,
 before that id could be a candidate.
 """
+
+LEAST_SHARE = 1e-4
+"""Where full rows are read: the least probability, as a share of the best one's and after the
+weight, of an entry that is sent. On the bundled pair's rows what is left out changes the best
+probability of a fused row by .0004 on average at a weight of .75, as 240 entries a row do.
+"""
+LEAST_REST = 1e-6
+"""Mass of what was not sent that rounding the sent values may hide."""
 
 ROWS_AT_ONCE = 8
 """Rows encoded together: no copy of all logits is made, and these stay in the processor's cache."""
@@ -45,9 +54,9 @@ def reach_of(*, temperature: float, min_p: float, weight: float) -> float:
 
 
 def reach_for(draw: Draw | None, weight: float) -> float:
-    """The reach for a process that draws so; without end for one that reads full rows."""
+    """The reach for a process that draws so; None for one that reads full rows."""
     if draw is None:
-        return math.inf
+        return -math.log(LEAST_SHARE) / weight if weight else math.inf
     return reach_of(temperature=draw.temperature, min_p=draw.min_p, weight=weight)
 
 
@@ -166,6 +175,21 @@ def answer_from(rows: Tensor, ask: Ask) -> Answer:
     top = rows.amax(-1).float()[places]
     values = (rows[places, ids].float() - top).clamp(LOWEST, 0.0)
     return Answer(ask.block, ask.step, values.half().cpu().numpy())
+
+
+def with_true_mass(contribution: Contribution, vocabulary_size: int) -> Contribution:
+    """A contribution that decodes to rows of the true mass: its floors, now fp32, are the share of
+    what was not sent in the rest of the mass, and at most what they were.
+    """
+    if contribution.codec is Codec.DENSE:
+        return contribution
+    counts = contribution.counts
+    mass = np.exp(contribution.values.astype(np.float64))
+    sent = np.bincount(np.repeat(np.arange(len(counts)), counts), mass, len(counts))
+    rest = np.exp(contribution.log_mass.astype(np.float64)) - sent
+    share = np.log(np.maximum(rest, LEAST_REST) / np.maximum(vocabulary_size - counts, 1))
+    floors = np.minimum(contribution.floors.astype(np.float32), share.astype(np.float32))
+    return replace(contribution, floors=floors)
 
 
 def decode(contribution: Contribution, vocabulary_size: int, device: torch.device) -> Tensor:

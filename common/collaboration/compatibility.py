@@ -41,7 +41,8 @@ def check_process(goliath: ProcessFacts, david: ProcessFacts) -> None:
     Raises:
         ProcessMismatchError: they differ.
     """
-    ours, theirs = asdict(goliath), asdict(david)
+    same = goliath.name == david.name
+    ours, theirs = (asdict(one) if same else {"process": one.name} for one in (goliath, david))
     wrong = [name for name in ours if ours[name] != theirs[name]]
     if wrong:
         listed = "; ".join(

@@ -1,7 +1,7 @@
 """What a David returns for one step: rows of logits, dense or sparse, and more when asked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -29,6 +29,38 @@ class Contribution:
     """(rows,) uint8, what each row is worth by the contributor's own judgement, in 255ths of its
     weight; empty when all are 255.
     """
+
+
+def for_open(contribution: Contribution, was: np.ndarray, now: np.ndarray) -> Contribution:
+    """A contribution to one step as one to another step of the block: rows of positions that are
+    not open any more are dropped, and a position without a row has one of strength 0.
+
+    Args:
+        contribution: rows for the positions `was`.
+        was: (rows,) int64 positions, rising.
+        now: (open,) int64 positions of the other step, rising.
+    """
+    if np.array_equal(was, now):
+        return contribution
+    kept = np.isin(was, now)
+    entries, places = np.repeat(kept, contribution.counts), np.searchsorted(now, was[kept])
+
+    def placed(column: np.ndarray) -> np.ndarray:
+        rows = np.zeros(len(now), column.dtype)
+        rows[places] = column[kept]
+        return rows
+
+    stated, dense = len(contribution.strengths) > 0, contribution.codec is Codec.DENSE
+    strengths = contribution.strengths if stated else np.full(len(was), 255, np.uint8)
+    return replace(
+        contribution,
+        counts=placed(contribution.counts),
+        ids=contribution.ids if dense else contribution.ids[entries],
+        values=contribution.values[entries],
+        floors=contribution.floors if dense else placed(contribution.floors),
+        log_mass=placed(contribution.log_mass),
+        strengths=placed(strengths),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from common.collaboration.certification import AskCaps, Tally, all_answered, doubts
-from common.collaboration.contribution import Answer, Ask, Contribution
+from common.collaboration.contribution import Answer, Ask, Contribution, for_open
 from common.collaboration.contributor import Contributor
 from common.collaboration.fusion import Voice
 from common.collaboration.timing import Timing
@@ -107,6 +107,7 @@ class Drive:
         self._caps = caps
         self._threads = threads
         self._ending: FinishReason | None = None
+        self._opened: dict[int, np.ndarray] = {}
 
     def end(self, reason: FinishReason) -> None:
         """End before the next step, with the draft as it stands."""
@@ -134,7 +135,7 @@ class Drive:
                 await one.begin(request.shown)
             rows = await self._rows(request.view)
             loop.send(rows)
-            voices = await self._voices(request.shown.state.step)
+            voices = await self._voices(request.shown)
             if self._ending is not None and len(voices) < self._waited_for:
                 return stopped(self._plan, request, self._ending, steps)
             fused = await self._settled(request.shown, rows, voices)
@@ -147,10 +148,17 @@ class Drive:
     def _waited_for(self) -> int:
         return sum(one.weight > 0 for one in self._contributors.values())
 
-    async def _voices(self, step: int) -> list[Voice]:
+    async def _voices(self, shown: Shown) -> list[Voice]:
+        """The contributions that the step uses, for the positions that are open now."""
+        step = shown.state.step
+        self._opened = {0: shown.open} if step == 0 else self._opened | {step: shown.open}
         found = {name: await one.contribution(step) for name, one in self._contributors.items()}
         return [
-            Voice(name, self._contributors[name].weight, contribution)
+            Voice(
+                name,
+                self._contributors[name].weight,
+                for_open(contribution, self._opened[contribution.step], shown.open),
+            )
             for name, contribution in found.items()
             if contribution is not None
         ]

@@ -8,13 +8,13 @@ model's score plus a constant of the position.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from common.collaboration.codec import LOWEST, places_of
+from common.collaboration.codec import LOWEST, places_of, with_true_mass
 from common.collaboration.contribution import Contribution
 from common.collaboration.settings import Codec
 from common.denoising.loop import Fused
@@ -60,18 +60,27 @@ def audible(voices: Sequence[Voice]) -> list[Voice]:
     return sorted((v for v in voices if v.weight > 0), key=lambda v: v.contributor_id)
 
 
-def fuse(core: Tensor, voices: Sequence[Voice]) -> Fused:
+def fuse(core: Tensor, voices: Sequence[Voice], *, full_rows: bool = False) -> Fused:
     """Fuse logits (1, positions, V), fp32, with the voices of this step.
 
     Weight 0 gives the large model alone, and a single weight 1 the contributor alone, bit for bit.
     Each score is made by the same operations in the same order, however its entries were sent, so
     that an entry that was sent is worth bit for bit what it is worth in a full row. The Davids'
     choice is the best id that one of them sent, the lowest one on ties.
+
+    Args:
+        core: the large model's logits.
+        voices: the contributions.
+        full_rows: whether the scores are read as full rows: ids that were not sent then share the
+            rest of their row's mass, and have not its floor each, which bounds them above.
     """
     core = (core - core.amax(-1, keepdim=True)).clamp(min=LOWEST)
     heard = audible(voices)
     if not heard:
         return Fused(core, None)
+    if full_rows:
+        size = core.shape[-1]
+        heard = [replace(v, contribution=with_true_mass(v.contribution, size)) for v in heard]
     if any(v.contribution.codec is Codec.DENSE for v in heard):
         return _fuse_whole(core, heard)
     said = said_by(heard, core.shape[-1], core.device)

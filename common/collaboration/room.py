@@ -1,4 +1,4 @@
-"""Whether a contributor's model has room for what it shall read."""
+"""Whether a David's model has room for what it shall read."""
 
 from common.errors import BadDataError
 
@@ -19,12 +19,12 @@ def check_room(context: int, *, beside: int, positions: int) -> None:
         return
     if room <= 0:
         raise BadDataError(
-            f"prompt, suffix and answer: expected to fit the small model's {positions} positions, "
+            f"prompt, suffix and answer: expected to fit David's {positions} positions, "
             f"got {beside}",
             remedy="Shorten the texts, or ask for a shorter answer",
         )
     raise BadDataError(
-        f"the context has {context} tokens, and the small model has room for {room}: prompt, "
-        f"suffix and answer take {beside} of its {positions} positions",
+        f"the context has {context} tokens, and David has room for {room}: prompt, suffix and "
+        f"answer take {beside} of David's {positions} positions",
         remedy="Give the part of the context that matters",
     )

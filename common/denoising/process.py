@@ -182,6 +182,12 @@ class Process(Protocol):
     def advance(self, state: Any, scored: Scored, stream: Stream) -> Advanced:
         """Decide a step."""
 
+    def may_end(self, state: Any) -> bool:
+        """Whether a block may end with the step that decides a state."""
+
+    def follows(self, before: Any, state: Any) -> bool:
+        """Whether a state can be the next one in its block."""
+
     def needs(self, state: Any) -> Needs | None:
         """What certification must prove of a step; None where full rows are read."""
 

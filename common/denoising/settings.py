@@ -9,6 +9,21 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
 
+class Panel:
+    """Headings under which `--help` lists options, in this order."""
+
+    CONNECTION = "Connection"
+    PRIVATE_MODEL = "Private model"
+    MODELS = "Models and data"
+    ANSWER = "Answer"
+    SAMPLING = "Sampling"
+    GUIDANCE = "Guidance"
+    COLLABORATION = "Collaboration"
+    TRAINING = "Training"
+    MEASUREMENT = "Measurement"
+    PROGRAM = "Output and program"
+
+
 def _as_is(value: Any) -> Any:
     return value
 

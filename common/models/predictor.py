@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from common.denoising.process import View
@@ -48,6 +49,35 @@ class Predictor(Protocol):
         """Rows (1, open, V) fp32 of each view, on the model's device; views of one batch are of
         one block length.
         """
+
+
+class Uncached:
+    """What predictors share whose models keep nothing of a prefix: it sees the block, and changes
+    with it.
+    """
+
+    __slots__ = ()
+    network: Any
+    """A torch module of transformers."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        device: torch.device = self.network.device
+        return device
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def prefix(self, ids: tuple[int, ...]) -> Prefix:
+        """The text alone."""
+        return Prefix(ids)
+
+    def extend(self, prefix: Prefix, ids: tuple[int, ...]) -> Prefix:
+        """The longer text."""
+        return Prefix((*prefix.ids, *ids))
 
 
 class Text:

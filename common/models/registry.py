@@ -30,11 +30,17 @@ DEFAULT_DAVID = "david-recipes"
 WEIGHTS = "model.safetensors"
 MODEL_TYPE = "simplex_diffusion"
 INDEX = "model.safetensors.index.json"
+MASKED_LM = "ForMaskedLM"
+"""How transformers' classes of masked language models end."""
 GUIDE_TYPE = "simplex_classifier"
 
 _REMEDIES = {
     (MODEL_TYPE, GUIDE_TYPE): "This is a guide: give it as --guide, beside a language model",
-    (MODEL_TYPE, None): "Only models trained by this project fit; see `goliath train --help`",
+    (
+        MODEL_TYPE,
+        None,
+    ): "Models trained by this project fit, see `goliath train --help`, and masked "
+    "language models of transformers",
     (GUIDE_TYPE, MODEL_TYPE): "This is a language model; `david train-guide` makes a guide from it",
     (GUIDE_TYPE, None): "Only guides trained by this project fit; see `david train-guide --help`",
 }
@@ -107,7 +113,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.jinja", "*.safetensors"]))
     except Exception as error:  # "no network", "no such model" and "gated" have no common base
         raise BadModelError(
             f"model {name!r} is no folder here and could not be fetched from the hub: "
@@ -131,8 +137,41 @@ class LanguageModel:
 
 def open_model(name: str, *, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
     """A model of any family with all that a session needs; arguments and errors as `load`."""
+    found = find(name)
+    architectures = _config(found.folder).get("architectures") or ["none"]
+    if str(architectures[0]).endswith(MASKED_LM):
+        return _masked_model(found, device=device, dtype=dtype)
     network, vocabulary = load(name, device=device, dtype=dtype)
-    return simplex_model(find(name).name, network, vocabulary)
+    return simplex_model(found.name, network, vocabulary)
+
+
+def _masked_model(found: FoundModel, *, device: str, dtype: str) -> LanguageModel:
+    """A masked language model of transformers; no code of its folder is run."""
+    from transformers import AutoConfig, AutoModelForMaskedLM
+
+    from common.models.masked_lm import MaskedPredictor
+    from common.text.hub import HubVocabulary
+    from common.text.templates import ChatTemplate, PlainText
+
+    _check_weights(found.folder)
+    vocabulary = HubVocabulary.load(found.folder)
+    network, report = _loaded(AutoModelForMaskedLM, AutoConfig, found.folder, dtype)
+    # Published weights come with heads for other uses, which nothing reads here.
+    _check_loaded(found.folder, report | {"unexpected_keys": ()})
+    rows = network.config.vocab_size
+    if rows < vocabulary.size:
+        raise VocabularyMismatchError(
+            f"the tokenizer in {found.folder} has {vocabulary.size} ids, its model {rows} rows",
+            remedy="Restore tokenizer.json from where the model came from",
+        )
+    network = placed(network, device).eval()
+    chat = vocabulary.tokenizer.chat_template is not None
+    return LanguageModel(
+        found.name,
+        MaskedPredictor(network, vocabulary.mask, vocabulary.size),
+        vocabulary,
+        ChatTemplate(vocabulary) if chat else PlainText(vocabulary),
+    )
 
 
 def simplex_model(
@@ -169,22 +208,36 @@ def load_as(
     kind: type[_Model], name: str, *, device: str = "cpu", dtype: str = "float32"
 ) -> tuple[_Model, WordPieceVocabulary]:
     """A model of one of this project's kinds and its vocabulary; else as `load`."""
-    import torch
-    from transformers.utils import logging
-
     from common.text.wordpiece import WordPieceVocabulary
 
     found = find(name)
     config_class: Any = kind.config_class
-    _check_files(found.folder, config_class.model_type)
+    _check_kind(found.folder, config_class.model_type)
+    _check_weights(found.folder)
+    vocabulary = WordPieceVocabulary.load(found.folder)
+    model, report = _loaded(kind, config_class, found.folder, dtype)
+    _check_loaded(found.folder, report)
+    if model.config.tokenizer_sha256 != vocabulary.fingerprint.hex():
+        raise VocabularyMismatchError(
+            f"the tokenizer in {found.folder} is not the one its model was trained with",
+            remedy="Restore tokenizer.json from where the model came from",
+        )
+    return placed(model, device).eval(), vocabulary
+
+
+def _loaded(
+    kind: type[Any], config_class: type[Any], folder: Path, dtype: str
+) -> tuple[Any, dict[str, Any]]:
+    """A model of transformers, and its report of weights that fit nowhere or were not there."""
+    import torch
+    from transformers.utils import logging
+
     logging.disable_progress_bar()  # a bar on stderr says nothing about files of a few megabytes
     logging.set_verbosity_error()  # its report of missing weights is what _check_loaded raises
-    vocabulary = WordPieceVocabulary.load(found.folder)
     try:
-        config = config_class.from_pretrained(found.folder)
-        loaded: Any = kind.from_pretrained(
-            found.folder,
-            config=config,
+        loaded: tuple[Any, dict[str, Any]] = kind.from_pretrained(
+            folder,
+            config=config_class.from_pretrained(folder),
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             output_loading_info=True,
@@ -193,17 +246,10 @@ def load_as(
         raise
     except Exception as error:  # safetensors, json and transformers each raise their own
         raise BadModelError(
-            f"the model in {found.folder} cannot be read: a file of it is damaged",
+            f"the model in {folder} cannot be read: a file of it is damaged",
             remedy="Copy the folder again, or train it anew",
         ) from error
-    model: _Model = loaded[0]
-    _check_loaded(found.folder, loaded[1])
-    if config.tokenizer_sha256 != vocabulary.fingerprint.hex():
-        raise VocabularyMismatchError(
-            f"the tokenizer in {found.folder} is not the one its model was trained with",
-            remedy="Restore tokenizer.json from where the model came from",
-        )
-    return placed(model, device).eval(), vocabulary
+    return loaded
 
 
 def placed(model: _Model, device: str) -> _Model:
@@ -253,7 +299,8 @@ def check_downloads(folder: Path) -> None:
                         raise BadModelError(f"{path} is {kind}", remedy=remedy)
 
 
-def _check_files(folder: Path, wanted: str) -> None:
+def _config(folder: Path) -> dict[str, Any]:
+    """What config.json says."""
     if not (folder / "config.json").is_file():
         raise BadModelError(
             f"expected config.json in {folder}; found none",
@@ -261,17 +308,25 @@ def _check_files(folder: Path, wanted: str) -> None:
         )
     check_downloads(folder)
     try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return dict(config.items())
     except (ValueError, AttributeError, OSError) as error:
         raise BadModelError(
             f"{folder / 'config.json'} is not a JSON object", remedy="Copy the folder again"
         ) from error
+
+
+def _check_kind(folder: Path, wanted: str) -> None:
+    kind = _config(folder).get("model_type")
     if kind != wanted:
         known = kind if kind in (MODEL_TYPE, GUIDE_TYPE) else None
         raise BadModelError(
             f"expected a model of type {wanted!r} in {folder}, got {kind!r}",
             remedy=_REMEDIES[wanted, known],
         )
+
+
+def _check_weights(folder: Path) -> None:
     if not (folder / WEIGHTS).is_file() and not (folder / INDEX).is_file():
         pickled = [
             p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from common.denoising.process import View
-from common.models.predictor import Prefix
+from common.models.predictor import Uncached
 from common.models.simplex_network import SimplexDiffusionConfig, SimplexDiffusionLM
 from common.processes.simplex import conditioning
 from common.processes.simplex.settings import (
@@ -22,7 +22,7 @@ from common.processes.simplex.state import Bag, SimplexState, stack_times, state
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SimplexPredictor:
+class SimplexPredictor(Uncached):
     """A `Predictor` of simplex diffusion."""
 
     network: SimplexDiffusionLM
@@ -50,16 +50,6 @@ class SimplexPredictor:
         return self.config.block_length
 
     @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return self.network.device
-
-    @property
-    def parameters(self) -> int:
-        """Number of parameters."""
-        return sum(parameter.numel() for parameter in self.network.parameters())
-
-    @property
     def process(self) -> SimplexProcess:
         """The diffusion process that the network was trained for."""
         form = self.config.form.for_vocabulary(self.vocabulary_size)
@@ -82,14 +72,6 @@ class SimplexPredictor:
     def times(self, steps: int) -> tuple[float, ...]:
         """The time of each step, where the network's loss says that they are best spent."""
         return self.config.warp.table(steps)
-
-    def prefix(self, ids: tuple[int, ...]) -> Prefix:
-        """Nothing is kept: the prefix sees the block, so that it changes with it."""
-        return Prefix(ids)
-
-    def extend(self, prefix: Prefix, ids: tuple[int, ...]) -> Prefix:
-        """The longer text."""
-        return Prefix((*prefix.ids, *ids))
 
     @torch.inference_mode()
     def predict(self, views: Sequence[View]) -> Sequence[Tensor]:

@@ -64,13 +64,18 @@ def note(text: str) -> None:
         sys.stderr.flush()
 
 
-def run(app: Callable[..., Any], *, program: str) -> NoReturn:
-    """Run a command line; errors become a message on stderr and the documented exit code."""
+def run(app: Callable[[], Any], *, program: str) -> NoReturn:
+    """Run a command line; errors become a message on stderr and the documented exit code.
+
+    Args:
+        app: what to run; gives an exit code, or None for done.
+        program: its name in messages.
+    """
     signal.signal(signal.SIGTERM, _terminate)
     try:
         with _streams():
             _check_folder()
-            code = app(standalone_mode=False, prog_name=program)
+            code = app()
     except KeyboardInterrupt:
         note(f"{program}: interrupted")
         sys.exit(ExitCode.INTERRUPTED)

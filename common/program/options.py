@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from common.denoising.settings import Setting, in_words, settings_of
-from common.program.settings import Panel, ProgramSettings, bare, choices_of
+from common.denoising.settings import Panel
+from common.program.settings import ProgramSettings, bare, choices_of
 
 Config = Annotated[
     Path | None,

@@ -1,4 +1,4 @@
-"""What the settings of both programs share, and the headings of their options.
+"""What the settings of both programs share.
 
 Importing this imports neither torch nor numpy: the help of a command is made from it.
 """
@@ -9,23 +9,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
-from common.denoising.settings import setting
+from common.denoising.settings import Panel, setting
 from common.guidance.choice import DEFAULT_STRENGTH, LARGEST_STRENGTH, GuideChoice, guide_choice
-
-
-class Panel:
-    """Headings under which `--help` lists options, in this order."""
-
-    CONNECTION = "Connection"
-    PRIVATE_MODEL = "Private model"
-    MODELS = "Models and data"
-    ANSWER = "Answer"
-    SAMPLING = "Sampling"
-    GUIDANCE = "Guidance"
-    COLLABORATION = "Collaboration"
-    TRAINING = "Training"
-    MEASUREMENT = "Measurement"
-    PROGRAM = "Output and program"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

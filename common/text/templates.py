@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
+from common.errors import BadDataError, BadModelError
+from common.text.hub import HubVocabulary
 from common.text.vocabulary import Vocabulary
 from common.text.wordpiece import WordPieceVocabulary
 
@@ -73,3 +75,63 @@ class TemplateV1:
     def after(self, suffix: str) -> tuple[int, ...]:
         """The suffix and [SEP]."""
         return self.vocabulary.suffix_ids(self.vocabulary.encode(suffix).ids)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """The chat template of a tokenizer: what a conversation holds is text to it, never control."""
+
+    vocabulary: HubVocabulary
+
+    def ids(self, messages: Sequence[Message], context: str = "") -> tuple[int, ...]:
+        """The conversation up to the beginning of the answer.
+
+        The context and the system's messages are one system message; where the template has none
+        they stand in front of the first other message.
+
+        Raises:
+            BadDataError: the template refuses the conversation.
+            BadModelError: the template is broken.
+        """
+        system = [one.content for one in messages if one.role is Speaker.SYSTEM]
+        turns = [one for one in messages if one.role is not Speaker.SYSTEM]
+        first = "\n\n".join(text for text in (context, *system) if text)
+        if first and self._has_system:
+            turns.insert(0, Message(Speaker.SYSTEM, first))
+        elif first:
+            texts = (first, *(one.content for one in turns[:1]))
+            turns[:1] = [Message(Speaker.USER, "\n\n".join(texts))]
+        ids: list[int] = self._applied(turns, tokenize=True, sanitize_control_tokens=True)
+        return tuple(ids)
+
+    def after(self, suffix: str) -> tuple[int, ...]:
+        """The suffix and the end of the answer."""
+        return (*self.vocabulary.encode(suffix).ids, self.vocabulary.ends[0]) if suffix else ()
+
+    @property
+    def _has_system(self) -> bool:
+        """Whether a system message is allowed, and read."""
+        probe = (Message(Speaker.SYSTEM, "a system message"), *asked("a question"))
+        try:
+            return probe[0].content in self._applied(probe, tokenize=False)
+        except BadDataError:
+            return False
+
+    def _applied(self, turns: Sequence[Message], **how: bool) -> Any:
+        from jinja2 import TemplateError
+
+        conversation = [{"role": one.role.value, "content": one.content} for one in turns]
+        try:
+            return self.vocabulary.tokenizer.apply_chat_template(
+                conversation, add_generation_prompt=True, return_dict=False, **how
+            )
+        except Exception as error:  # a template can raise anything
+            if type(error) is TemplateError:  # its own raise_exception
+                raise BadDataError(
+                    f"the model's chat template refuses this conversation: {error}",
+                    remedy="Send other roles or another order of messages",
+                ) from error
+            raise BadModelError(
+                f"the model's chat template cannot be used: {error}",
+                remedy="Correct chat_template in the model's folder, or leave it out there",
+            ) from error

@@ -7,6 +7,9 @@ from typing import Protocol
 from common.text.detokenising import Printed
 from common.text.summary import VocabularySummary
 
+BLANK = "_"
+"""Printed in the place of an id below 0, which says that nothing is known yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -45,7 +48,7 @@ class Vocabulary(Protocol):
         """Ids of a text; special tokens in it are text, never control."""
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        """The piece of each id, as stored."""
+        """The piece of each id, as stored; `BLANK` for an id below 0."""
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text for reading, cut at the first id that ends an answer."""

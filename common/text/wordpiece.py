@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from common.errors import BadModelError
 from common.text.detokenising import Printed, printed
 from common.text.summary import VocabularySummary, summarise
-from common.text.vocabulary import Encoded
+from common.text.vocabulary import BLANK, Encoded
 
 TOKENIZER_FILE = "tokenizer.json"
 TEMPLATE = "v1"
@@ -135,7 +135,8 @@ class WordPieceVocabulary:
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """The piece of each id, as stored (a continuation begins with ##)."""
-        return [self._tokenizer.id_to_token(int(i)) or SPECIAL[1] for i in ids]
+        piece = self._tokenizer.id_to_token
+        return [BLANK if i < 0 else piece(int(i)) or SPECIAL[1] for i in ids]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text for reading: cut at the first [END], spacing round punctuation and sentence case

@@ -69,8 +69,7 @@ def newest(folder: Path) -> Path | None:
     whole = next((path for path in found if not _damaged_file(path)), None)
     if found and found[0] != whole:
         raise BadModelError(
-            "the newest checkpoint is damaged: expected all of a file, found less or something "
-            f"else in {_damaged_file(found[0])}",
+            f"the newest checkpoint is damaged: {_damaged_file(found[0])} is missing or not whole",
             remedy=f"Add --skip-damaged to go on from {whole.name}, the newest that is whole"
             if whole
             else "No other one is whole: give another --out, to begin anew",

@@ -11,7 +11,7 @@ import typer
 from common.errors import UsageError
 from common.program.console import note, print_json
 from common.program.progress import training_progress
-from common.program.settings import Panel
+from common.denoising.settings import Panel
 
 
 def _shares(values: list[str]) -> dict[str, float]:

@@ -76,7 +76,7 @@ _CHANNEL_OPTIONS: list[tuple[str, int]] = [
 _SERVER_OPTIONS: list[tuple[str, int]] = [
     *_SHARED_OPTIONS,
     # Below the clients' `ping_s`, or the server drops them for too many pings (default: 5 minutes).
-    ("grpc.http2.min_ping_interval_without_data_ms", 100),
+    ("grpc.http2.min_ping_interval_without_data_ms", 200),
     # Two servers on one port would share its connections at random: a port in use is an error.
     ("grpc.so_reuseport", 0),
 ]
@@ -92,8 +92,9 @@ class Keepalive:
     """
 
     ping_s: float = 10.0
-    """Seconds without a byte from the other side after which it is pinged, at least .2; well below
-    the 4 minutes after which clouds drop a silent connection."""
+    """Seconds without a byte from the other side after which it is pinged, at least .2 and well
+    below the 4 minutes after which clouds drop a silent connection. From one ping to the next gRPC
+    waits a second or more."""
     answer_s: float = 14.0
     """Seconds that its answer, and the acknowledgement of bytes that are sent, may take."""
 

@@ -1,6 +1,7 @@
 """The files of mutual TLS, and what is refused of them before anything listens or connects."""
 
 import os
+import shlex
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def _check_mode(key: Path) -> None:
     if os.name == "posix" and mode & 0o077:
         raise UsageError(
             f"TLS key: {key} has the mode {mode:04o}: others than its owner may use it",
-            remedy=f"Run: chmod 600 {key}. If others could read it, replace it",
+            remedy=f"Run: chmod 600 {shlex.quote(str(key))} (and replace it if others read it)",
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common.program.options import Json, Load, with_settings
-from common.program.settings import Panel
+from common.denoising.settings import Panel
 from david_client.settings import DavidSettings
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from common.program.settings import Panel
+from common.denoising.settings import Panel
 
 
 def train_guide(

@@ -12,7 +12,7 @@ import typer
 
 from common.errors import CollaborationError, UsageError
 from common.program.console import note, print_json
-from common.program.settings import Panel
+from common.denoising.settings import Panel
 
 if TYPE_CHECKING:
     from common.evaluation.pair import Question

@@ -8,7 +8,7 @@ import typer
 
 from common.errors import UsageError
 from common.program.console import note, print_json
-from common.program.settings import Panel
+from common.denoising.settings import Panel
 
 
 def _weights(text: str) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from common.collaboration.timing import MAX_LAG
 from common.errors import UsageError
 from common.processes.simplex.settings import LONGEST_NO_REPEAT, Projection, SelfConditioning
 from common.program.console import note, print_json
-from common.program.settings import Panel
+from common.denoising.settings import Panel
 
 if TYPE_CHECKING:
     from common.collaboration.settings import ContributorSettings, SessionSettings
@@ -389,7 +389,8 @@ def _steps(text: str) -> list[int]:
     fits = all(1 <= count <= _MAX_STEPS for count in counts)
     if not counts or not fits or len(set(counts)) < len(counts):
         raise UsageError(
-            f"--steps: expected different numbers, 1 to {_MAX_STEPS}, with commas, got {text!r}",
+            f"--steps: expected different numbers of steps, 1 to {_MAX_STEPS}, with commas, got "
+            f"{text!r}",
             remedy="For example --steps 16,32,64",
         )
     return counts

@@ -32,7 +32,7 @@ def zeros(views: Sequence[View]) -> list[torch.Tensor]:
 
 async def test_one_at_a_time_is_bit_equal(model):
     requests = [ask(n, prompt=3 + n) for n in range(5)]
-    async with Batcher(model.predict, threaded=True) as batcher:
+    async with Batcher(model.predict, thread="model") as batcher:
         answers = await asyncio.gather(*(batcher.predict(r) for r in requests))
     for request, answer in zip(requests, answers, strict=True):
         assert torch.equal(answer, model.predict([request])[0])
@@ -46,7 +46,7 @@ async def test_waiting_requests_share_a_pass(model):
         return model.predict(requests)
 
     requests = [ask(n, prompt=3 + n, step=n % 2) for n in range(7)]
-    async with Batcher(predictor, max_batch=4, threaded=True) as batcher:
+    async with Batcher(predictor, max_batch=4, thread="model") as batcher:
         answers = await asyncio.gather(*(batcher.predict(r) for r in requests))
     assert sizes == [4, 3]
     for request, answer in zip(requests, answers, strict=True):
@@ -60,7 +60,7 @@ async def test_block_lengths_are_not_mixed():
         lengths.append([len(r.state.estimate) for r in requests])
         return zeros(requests)
 
-    async with Batcher(predictor, max_batch=8, threaded=True) as batcher:
+    async with Batcher(predictor, max_batch=8, thread="model") as batcher:
         await asyncio.gather(*(batcher.predict(ask(n, block=4 + n % 2)) for n in range(6)))
     assert lengths == [[4, 4, 4], [5, 5, 5]]
 
@@ -72,7 +72,7 @@ async def test_the_model_runs_off_the_event_loop():
         threads.append(threading.current_thread())
         return zeros(requests)
 
-    async with Batcher(predictor, threaded=True) as batcher:
+    async with Batcher(predictor, thread="model") as batcher:
         await asyncio.gather(batcher.predict(ask(0)), batcher.predict(ask(1)))
     assert threads[0] is threads[1]
     assert threads[0] is not threading.main_thread()
@@ -84,7 +84,7 @@ async def test_a_fault_reaches_its_caller_and_the_batcher_goes_on():
             raise RuntimeError("out of memory")
         return zeros(requests)
 
-    async with Batcher(predictor, threaded=True) as batcher:
+    async with Batcher(predictor, thread="model") as batcher:
         with pytest.raises(RuntimeError, match="out of memory"):
             await batcher.predict(ask(1))
         assert (await batcher.predict(ask(2))).shape == (1, BLOCK, SIZE)
@@ -100,7 +100,7 @@ async def test_a_cancelled_request_is_not_computed():
         go.wait(20)
         return zeros(requests)
 
-    async with Batcher(predictor, threaded=True) as batcher:
+    async with Batcher(predictor, thread="model") as batcher:
         first, second, third = (asyncio.create_task(batcher.predict(ask(n))) for n in range(3))
         await asyncio.to_thread(running.wait, 20)
         second.cancel()
@@ -119,7 +119,7 @@ async def test_cancelling_the_running_request_leaves_the_batcher_whole():
         go.wait(20)
         return zeros(requests)
 
-    async with Batcher(predictor, threaded=True) as batcher:
+    async with Batcher(predictor, thread="model") as batcher:
         first = asyncio.create_task(batcher.predict(ask(0)))
         await asyncio.to_thread(running.wait, 20)
         first.cancel()
@@ -136,7 +136,7 @@ async def test_stopping_leaves_nobody_waiting():
         go.wait(20)
         return zeros(requests)
 
-    async with Batcher(predictor, threaded=True) as batcher:
+    async with Batcher(predictor, thread="model") as batcher:
         tasks = [asyncio.create_task(batcher.predict(ask(n))) for n in range(3)]
         await asyncio.to_thread(running.wait, 20)
         asyncio.get_running_loop().call_later(0.05, go.set)

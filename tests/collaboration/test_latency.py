@@ -9,22 +9,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common.collaboration.plan import plan_for
 from torch import Tensor
 
-from common.collaboration.compatibility import config_of, default_settings
+from common.collaboration.batcher import Batcher
+from common.collaboration.compatibility import default_settings
 from common.collaboration.contributor import Contributor
 from common.collaboration.fusion import Voice, fuse
+from common.collaboration.opening import plan_for
+from common.collaboration.settings import ContributorSettings, Requested
 from common.collaboration.timing import Every, timing_of
-from common.denoising.loop import Predict, denoise
+from common.denoising.loop import Predict, Result, denoise
 from common.denoising.plan import FinishReason
+from common.denoising.process import Shown, View
+from common.denoising.streams import Philox
 from common.errors import UsageError
 from common.evaluation import pair as evaluation
 from common.evaluation.generation import generate, question_seed
-from common.models.simplex_lm import predict
+from common.models.simplex_lm import SimplexPredictor
 from common.processes.simplex.settings import SelfConditioning
 from common.wire.frames import Completed, Finish
-from david_client.asking import Question
 from tests.david_client.puppet import Puppet, puppet
 from tests.serving import (
     CONTEXT,
@@ -32,8 +35,10 @@ from tests.serving import (
     GOLIATH,
     PROMPT,
     VOCABULARY,
+    beside,
     calm_pair,
     embedded,
+    mine,
     question,
     quiet,
     same_over_the_wire,
@@ -97,38 +102,43 @@ async def test_networked_equals_embedded_when_blocks_halt(
 def test_a_lag_is_what_its_words_say(lag: int) -> None:
     """A loop that computes every contribution, used or not, and looks back by the lag."""
     asked = question(steps=7, max_tokens=32, context=CONTEXT)
-    terms = asked.settings(default_settings(config_of(GOLIATH)))
-    david = asked.contributor(DAVID, terms)
-    plan = plan_for(config_of(GOLIATH), VOCABULARY, terms, prompt=asked.prompt)
-    loop = denoise(plan, fuse)
-    request: Any = next(loop)
-    made: list[Voice] = []
-    try:
-        while True:
-            assert isinstance(request, Predict)
-            step = request.state.step
-            made = made if step else []
-            given = david.contribute(request.state, request.finished)
-            made.append(Voice("david", terms.weight, given))
-            loop.send(predict(GOLIATH, [request]))
-            request = loop.send([made[step - lag if step >= lag else step]])
-    except StopIteration as done:
-        expected = done.value
-    late = replace(asked, wishes={**asked.wishes, "lag": lag})
-    assert embedded(late).tokens == tuple(expected.ids.tolist())
+    terms = asked.settings(default_settings(GOLIATH))
+    own = asked.requested.contributor(ContributorSettings())
+    plan = plan_for(GOLIATH, terms, messages=asked.messages)
+
+    async def expected() -> Result:
+        loop = denoise(plan, Philox(terms.seed))
+        request: Any = next(loop)
+        made: list[Voice] = []
+        async with Batcher(DAVID.predictor.predict) as small:
+            david = asked.contributor(DAVID, small.predict, plan.process, terms, own)
+            while isinstance(request, Predict):
+                step = request.shown.state.step
+                made = made if step else []
+                made.append(Voice("david", own.weight, await david.contribute(request.shown)))
+                (rows,) = GOLIATH.predictor.predict([request.view])
+                loop.send(rows)
+                fused = fuse(rows, [made[step - lag if step >= lag else step]])
+                try:
+                    request = loop.send(fused)
+                except StopIteration as done:
+                    request = done.value
+        return request
+
+    late = replace(asked, requested=Requested({**asked.requested.values, "lag": lag}))
+    assert embedded(late).tokens == tuple(beside(expected()).ids.tolist())
 
 
 @pytest.mark.parametrize("weight", [0.5, 1.0])
 @pytest.mark.parametrize("latency", ["lag 2", "all kinds"])
 def test_answers_that_are_evaluated_are_those_of_the_product(latency: str, weight: float) -> None:
-    terms = replace(settings(steps=7, max_tokens=32, weight=weight), **LATENCIES[latency])
+    changes = {"steps": 7, "max_tokens": 32, "weight": weight} | LATENCIES[latency]
+    terms, own = settings(**changes), mine(**changes)
     asked = evaluation.Question(PROMPT, CONTEXT, "")
-    pair = evaluation.Pair(GOLIATH, DAVID.model, VOCABULARY)
-    (result,) = generate(pair, [asked], settings=terms, seed=3, contrast=0.7)
-    wishes = {"steps": 7, "max_tokens": 32, "weight": weight} | LATENCIES[latency]
-    product = Question(
-        PROMPT, question_seed(3, asked), context=CONTEXT, contrast=0.7, wishes=wishes
-    )
+    pair = evaluation.Pair(GOLIATH.predictor.network, DAVID.predictor.network, VOCABULARY)
+    (result,) = generate(pair, [asked], settings=terms, mine=own, seed=3, contrast=0.7)
+    seed = question_seed(3, asked)
+    product = question(**changes, seed=seed, context=CONTEXT, contrast=0.7)
     assert tuple(result.ids.tolist()) == embedded(product).tokens
 
 
@@ -146,9 +156,9 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     seen: list[tuple[int, int]] = []
     own = Contributor.contribute
 
-    def watched(self: Contributor, state: Any, *told: Any) -> Any:
-        seen.append((state.block, state.step))
-        return own(self, state, *told)
+    async def watched(self: Contributor, shown: Shown) -> Any:
+        seen.append((shown.state.block, shown.state.step))
+        return await own(self, shown)
 
     monkeypatch.setattr(Contributor, "contribute", watched)
     return seen
@@ -164,7 +174,7 @@ async def test_only_what_is_used_is_computed(
     looked_at.clear()
     async with serving() as served:
         await served.ask(asked)
-    terms = asked.settings(default_settings(config_of(GOLIATH)))
+    terms = asked.settings(default_settings(GOLIATH))
     used = {timing_of(terms).source(step) for step in range(7)}
     assert here == looked_at == [(block, step) for block in range(2) for step in sorted(used)]
     assert len(used) == {"lag 1": 6, "lag 2": 5, "lag 3": 4}.get(latency, len(used))
@@ -204,23 +214,18 @@ async def test_both_sides_compute_at_the_same_time(
     """
     steps = 6
     meetings = {n: threading.Barrier(2, timeout=20) for n in range(lag, steps - lag)}
-    own = Contributor.contribute
+    own = SimplexPredictor.predict
 
-    def contribute(self: Contributor, state: Any, *told: Any) -> Any:
-        if state.step in meetings:
-            meetings[state.step].wait()
-        return own(self, state, *told)
-
-    def served_predict(model: Any, requests: Sequence[Predict]) -> Tensor:
-        (request,) = requests
-        if request.state.step - lag in meetings:
-            meetings[request.state.step - lag].wait()
-        return predict(model, requests)
+    def predict(self: SimplexPredictor, views: Sequence[View]) -> Sequence[Tensor]:
+        (view,) = views
+        meeting = view.state.step - (0 if self is DAVID.predictor else lag)
+        if meeting in meetings:
+            meetings[meeting].wait()
+        return own(self, views)
 
     asked = question(steps=steps, max_tokens=32, lag=lag, temperature=1.5)
     expected = embedded(asked).tokens
-    monkeypatch.setattr(Contributor, "contribute", contribute)
-    monkeypatch.setattr("tests.serving.predict", served_predict)
+    monkeypatch.setattr(SimplexPredictor, "predict", predict)
     async with serving() as served:
         reply = await served.ask(asked)
     assert reply.tokens == expected

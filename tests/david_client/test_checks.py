@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from common.collaboration.contribution import Ask
+from common.collaboration.opening import process_for
 from common.collaboration.settings import Limits
 from common.collaboration.timing import Every
 from common.denoising.plan import FinishReason
+from common.denoising.process import Process
 from common.errors import InvalidFrameError, StepOutOfRangeError
 from common.processes.simplex.state import FusedSignal, SimplexState
 from common.wire.frames import Completed, Opened, Step
@@ -28,6 +30,10 @@ def opened(**changes: Any) -> Opened:
     return open_session(frame, HOST, session_id="s").opened
 
 
+def process(agreed: Opened) -> Process:
+    return process_for(agreed.process, agreed.settings, agreed.times, agreed.end_ids)
+
+
 def step(block: int, number: int, *, token: int = 60) -> Step:
     estimate = np.full((16, 1 if number else 0), token, np.int64)
     return Step(block, number, SimplexState(7, block, number, 0.5, estimate))
@@ -40,7 +46,7 @@ def fused(ids: np.ndarray, shares: np.ndarray) -> Step:
 
 def follows(agreed: Opened, before: tuple[int, int], after: tuple[int, int]) -> bool:
     try:
-        check_step(step(*after), step(*before), agreed, VOCABULARY)
+        check_step(step(*after), step(*before), process(agreed), VOCABULARY)
     except InvalidFrameError:
         return False
     return True
@@ -49,7 +55,7 @@ def follows(agreed: Opened, before: tuple[int, int], after: tuple[int, int]) -> 
 def ends(agreed: Opened, last: tuple[int, int] | None, said: tuple[int, int], **how: Any) -> bool:
     frame = Completed(*said, np.array([60]), how.get("reason", FinishReason.END_TOKEN))
     try:
-        check_completed(frame, None if last is None else step(*last), agreed)
+        check_completed(frame, None if last is None else step(*last), process(agreed))
     except InvalidFrameError:
         return False
     return True
@@ -85,9 +91,9 @@ def test_with_reused_contributions_a_block_ends_early_at_fresh_steps_alone() -> 
 
 
 def test_the_first_step_is_the_first() -> None:
-    check_step(step(0, 0), None, opened(), VOCABULARY)
+    check_step(step(0, 0), None, process(opened()), VOCABULARY)
     with pytest.raises(InvalidFrameError, match="expected step 0 of block 0"):
-        check_step(step(0, 1), None, opened(halt_patience=1), VOCABULARY)
+        check_step(step(0, 1), None, process(opened(halt_patience=1)), VOCABULARY)
 
 
 def test_an_answer_is_whole_after_the_last_step_sent() -> None:
@@ -109,11 +115,11 @@ def test_a_signal_gives_no_share_to_the_templates_ids() -> None:
     ids = np.tile(np.array([60, VOCABULARY.mask]), (16, 1))
     shares = np.tile(np.array([0.5, 0.0], np.float16), (16, 1))
     shown = fused(ids, shares)
-    check_step(shown, step(0, 0), opened(), VOCABULARY)
+    check_step(shown, step(0, 0), process(opened()), VOCABULARY)
     shares = shares + np.float16(0.25)
     wrong = fused(ids, shares)
     with pytest.raises(InvalidFrameError, match="fused ids"):
-        check_step(wrong, step(0, 0), opened(), VOCABULARY)
+        check_step(wrong, step(0, 0), process(opened()), VOCABULARY)
 
 
 def test_an_ask_is_about_the_step_in_flight_once_and_after_its_contribution() -> None:

@@ -127,7 +127,9 @@ async def test_david_answers_from_the_rows_of_the_step_in_flight() -> None:
     reply = await answered(script)
     assert reply.certification == Tally(uncertified=7, asks=4, asked_ids=16, asked_positions=8)
     terms = question().settings(default_settings(GOLIATH))
-    process: Any = process_for(terms, GOLIATH.predictor.times(4), VOCABULARY.ends)
+    process: Any = process_for(
+        GOLIATH.predictor.process, terms, GOLIATH.predictor.times(4), VOCABULARY.ends
+    )
     async with Batcher(DAVID.predictor.predict) as small:
         dense = ContributorSettings(codec=Codec.DENSE)
         david = question().contributor(DAVID, small.predict, process, terms, dense)

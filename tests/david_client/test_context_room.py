@@ -13,8 +13,8 @@ from common.errors import BadDataError, ExitCode
 from tests.programs import CODE, Pair, address_of, serve
 
 SAYS = (
-    "the context has 300 tokens, and the small model has room for {room}: prompt, suffix and "
-    "answer take {beside} of its 256 positions"
+    "the context has 300 tokens, and David has room for {room}: prompt, suffix and "
+    "answer take {beside} of David's 256 positions"
 )
 PROMPT = "how do i make soup"
 WORDS, TEMPLATE, BLOCK = 5, 4, 16
@@ -31,9 +31,9 @@ def context(tmp_path: Path) -> Path:
 
 def test_the_last_token_that_fits() -> None:
     check_room(231, beside=25, positions=256)
-    with pytest.raises(BadDataError, match="has 232 tokens, and the small model has room for 231"):
+    with pytest.raises(BadDataError, match="has 232 tokens, and David has room for 231"):
         check_room(232, beside=25, positions=256)
-    with pytest.raises(BadDataError, match="fit the small model's 256 positions, got 257"):
+    with pytest.raises(BadDataError, match="fit David's 256 positions, got 257"):
         check_room(0, beside=257, positions=256)
 
 
@@ -75,8 +75,11 @@ def test_over_the_wire_and_in_a_conversation(
         assert more.code == ExitCode.REFUSED
         assert more.err.startswith("david: --steps: this server takes at most 9, got 10\n")
         chat = subprocess.run(
-            [sys.executable, "-c", CODE.format(side="david_client"), "chat", *map(str, place)]
-            + ["--context", str(context), "--steps", "1"],
+            [
+                *(sys.executable, "-c", CODE.format(side="david_client"), "chat"),
+                *map(str, place),
+                *("--context", str(context), "--steps", "1"),
+            ],
             input=f"{PROMPT}\n/context off\n{PROMPT}\n",
             capture_output=True,
             text=True,

@@ -34,14 +34,18 @@ Ask = Callable[[Question, str], Reply]
 texts = st.lists(st.sampled_from(["[[...]]", "[[...12]]", "[", "]", ".", "...", "a", " ", "\n"]))
 
 
+def _holds_a_gap_in_a_gap(text: str) -> bool:
+    inner = re.sub(r"\[\[\.\.\.[^][]*\]\]", "", text)
+    return re.search(r"\[\[\.\.\.[^][]*\]\]", inner) is not None
+
+
 @given(texts.map("".join) | st.text())
 def test_splitting_and_joining_give_the_text_back(text: str) -> None:
-    try:
-        gapped = split_gaps(text)
-    except BadDataError as refused:
-        assert "inside another" in refused.message
-        assert text.count("[[...") > 1
+    if _holds_a_gap_in_a_gap(text):
+        with pytest.raises(BadDataError, match="inside another"):
+            split_gaps(text)
         return
+    gapped = split_gaps(text)
     assert join_gaps(gapped) == text
     assert len(gapped.texts) == len(gapped.gaps) + 1
     assert not any(split_gaps(part).gaps for part in gapped.texts)

@@ -157,7 +157,8 @@ def test_a_draft_is_of_ids_and_of_shares(law: Law) -> None:
         assert ((draft.probability >= 0) & (draft.probability <= 1)).all()
         assert (draft.probability[draft.settled] == 1).all()
         assert 0 <= step.state.noise <= 1
-        assert np.isin(draft.ids, step.state.ids_shown).all()
+        shown = np.concatenate([ids.ravel() for ids in step.state.ids_shown.values()])
+        assert np.isin(draft.ids, shown).all()
 
 
 def test_a_step_says_an_id_that_may_appear_for_each_open_position(law: Law) -> None:

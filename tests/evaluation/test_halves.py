@@ -92,7 +92,8 @@ def test_limits(evaluate: Any, limit: int) -> None:
 def test_the_limit_that_is_needed_is_said_before_a_model_is_loaded(evaluate: Any) -> None:
     told = evaluate("--limit", 3, david="nowhere")
     assert told.code == ExitCode.USAGE
-    assert f"equal to {LEAST}" in " ".join(told.err.split())
+    assert "--limit" in told.err
+    assert str(LEAST) in told.err
     assert "nowhere" not in told.err
 
 

@@ -10,8 +10,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from common.errors import (
     ServerFullError,
 )
-from common.wire.channels import TlsFiles, open_channel
+from common.wire.channels import open_channel
 from goliath_server.health import SERVICE
+from tests.certificates import issued
 from tests.serving import (
     bare,
     embedded,
@@ -51,16 +52,8 @@ async def test_health_and_reflection() -> None:
 
 async def test_mutual_tls_names_the_peer(tmp_path: Path) -> None:
     authority = trustme.CA()
-
-    def files(name: str, host: str) -> TlsFiles:
-        made = authority.issue_cert(host)
-        paths = [tmp_path / f"{name}.{kind}" for kind in ("crt", "key", "ca")]
-        made.cert_chain_pems[0].write_to_path(paths[0])
-        made.private_key_pem.write_to_path(paths[1])
-        authority.cert_pem.write_to_path(paths[2])
-        return TlsFiles(*paths)
-
-    server, client = files("server", "127.0.0.1"), files("client", "david.example")
+    server = issued(tmp_path, "server", authority, "127.0.0.1")
+    client = issued(tmp_path, "client", authority, "david.example")
     peers: list[str] = []
     async with serving(tls=server, client_tls=client) as served:
         reply = await served.ask(

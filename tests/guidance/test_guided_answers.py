@@ -1,7 +1,5 @@
 """What guides do to answers."""
 
-import asyncio
-
 import numpy as np
 
 from common.collaboration.settings import Limits
@@ -42,9 +40,9 @@ def test_a_stronger_guide_is_surer(classifier: SimplexClassifier) -> None:
 
 async def test_the_network_changes_nothing(classifier: SimplexClassifier) -> None:
     asked = question(weight=0.5, max_tokens=32, temperature=1.0)
-    free = await asyncio.to_thread(embedded, asked)
+    free = embedded(asked)
     guide = towards(classifier, 1)
-    here = await asyncio.to_thread(embedded, asked, guide)
+    here = embedded(asked, guide)
     assert here.tokens != free.tokens
     assert here.record()["guide"] == {"model": "guide", "label": "sweet", "strength": 500.0}
     async with serving(guide=guide) as served:
@@ -52,7 +50,7 @@ async def test_the_network_changes_nothing(classifier: SimplexClassifier) -> Non
     assert over.tokens == here.tokens
     assert over.record()["guide"] is None
     none = towards(classifier, 1, 0.0)
-    assert (await asyncio.to_thread(embedded, asked, none)).tokens == free.tokens
+    assert embedded(asked, none).tokens == free.tokens
     async with serving(guide=none) as served:
         assert (await served.ask(asked)).tokens == free.tokens
 

@@ -1,5 +1,6 @@
 """The laws of a `Predictor`: what a driver counts on, of every one."""
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ import torch
 
 from common.denoising.process import Process, Scored, View
 from common.denoising.streams import Philox
+from common.models.masked_lm import MaskedPredictor
 from common.models.predictor import Predictor, Text
 from common.models.simplex_lm import SimplexPredictor
 from common.processes.masked.process import Masked
@@ -19,6 +21,7 @@ from tests.parity.diffusion_gemma import Uniform, diffusion_gemma
 from tests.parity.masked import Dream, LLaDA
 from tests.parity.tess2 import Tess2, tess2
 from tests.tiny import tiny_model, tiny_vocabulary
+from tests.tiny_masked import tiny_masked_lm
 
 MASK = 294
 PROMPT = (21, 34, 55, 89, 17, 64, 93, 72, 41, 28, 66, 19, 83)
@@ -33,8 +36,16 @@ def _simplex() -> Simplex:
     return Simplex((1.0, 0.7, 0.4, 0.1), 8, 3, 1.0, 0.02, SelfConditioning.OWN)
 
 
+def _masked_lm(kind: str) -> MaskedPredictor:
+    return MaskedPredictor(tiny_masked_lm(kind, 300, seed=1), MASK, 295)
+
+
 LAWS: dict[str, tuple[Callable[[], Predictor], Process]] = {
     "simplex LM": (_simplex_lm, _simplex()),
+    **{
+        kind: (functools.partial(_masked_lm, kind), Masked(8, 4))
+        for kind in ("bert", "roberta", "modernbert", "distilbert")
+    },
     "LLaDA": (families.llada, LLaDA(MASK, 8, 4, sub_length=4)),
     "LLaDA with guidance": (families.llada_guided, LLaDA(MASK, 8, 4, sub_length=4)),
     "Dream": (families.dream, Dream(MASK, 8, 5)),

@@ -40,8 +40,8 @@ class Tokens:
         return 1 - float(self.probability.mean())
 
     @property
-    def ids_shown(self) -> np.ndarray:
-        return np.concatenate((self.ids, self.draft.ids.ravel()))
+    def ids_shown(self) -> dict[str, np.ndarray]:
+        return {"state": self.ids, "guesses": self.draft.ids}
 
     @property
     def draft(self) -> Draft:

@@ -42,8 +42,8 @@ class Dense:
         return self.t
 
     @property
-    def ids_shown(self) -> np.ndarray:
-        return self.draft.ids.ravel()
+    def ids_shown(self) -> dict[str, np.ndarray]:
+        return {"state": self.draft.ids}
 
     @property
     def draft(self) -> Draft:

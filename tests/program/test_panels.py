@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from common.program.settings import Panel
+from common.denoising.settings import Panel
 from david_client import cli as david
 from goliath_server import cli as goliath
 

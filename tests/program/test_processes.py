@@ -37,7 +37,7 @@ KEYS = [
 @pytest.mark.timeout(300)
 def test_serve_and_ask_in_processes_of_their_own(pair: Pair, ask: Any, run: Any) -> None:
     options = ("--steps", 5, "--seed", 3, "--max-tokens", 32, "--temperature", 1, "--json")
-    with serve(pair) as server:
+    with serve(pair, "--grace", 0) as server:
         place = ("--goliath", address_of(server), "--insecure")
         asking = ("ask", PROMPT, "--model", pair.david, *place)
         with process("david_client", *asking, *options) as david:

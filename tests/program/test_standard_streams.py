@@ -62,7 +62,7 @@ def test_every_kind_of_output(command: str) -> None:
 def test_output_that_was_not_flushed() -> None:
     code = (
         "import sys; from common.program.console import run\n"
-        "run(lambda **_: sys.stdout.write('unflushed'), program='p')"
+        "run(lambda: sys.stdout.write('unflushed') and None, program='p')"
     )
     whole = [sys.executable, "-c", code]
     assert told(whole, ">/dev/full") == (ExitCode.BAD_INPUT, f"p: {FULL}\n")

@@ -25,7 +25,6 @@ from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.wire.channels import (
     MAX_MESSAGE_BYTES,
-    TlsFiles,
     error_from_rpc,
     is_loopback,
     open_channel,
@@ -33,6 +32,8 @@ from common.wire.channels import (
     split_address,
     translated_errors,
 )
+from common.wire.tls import TlsFiles
+from tests.certificates import issued
 
 LOCAL = "127.0.0.1:0"
 
@@ -94,21 +95,12 @@ async def ask(
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TlsFiles]:
     folder = tmp_path_factory.mktemp("certificates")
     ours, foreign = trustme.CA(), trustme.CA()
-
-    def files(name: str, signer: trustme.CA, trusts: trustme.CA, *hosts: str) -> TlsFiles:
-        made = signer.issue_cert(*hosts)
-        paths = TlsFiles(*(folder / f"{name}.{kind}" for kind in ("crt", "key", "ca")))
-        made.private_key_pem.write_to_path(str(paths.key))
-        paths.certificate.write_bytes(b"".join(one.bytes() for one in made.cert_chain_pems))
-        trusts.cert_pem.write_to_path(str(paths.authority))
-        return paths
-
     return {
-        "server": files("server", ours, ours, "localhost", "127.0.0.1"),
-        "elsewhere": files("elsewhere", ours, ours, "goliath.example"),
-        "client": files("client", ours, ours, "david.example"),
-        "stranger": files("stranger", foreign, ours, "david.example"),
-        "wary": files("wary", ours, foreign, "david.example"),
+        "server": issued(folder, "server", ours, "localhost", "127.0.0.1"),
+        "elsewhere": issued(folder, "elsewhere", ours, "goliath.example"),
+        "client": issued(folder, "client", ours, "david.example"),
+        "stranger": issued(folder, "stranger", foreign, "david.example", trusts=ours),
+        "wary": issued(folder, "wary", ours, "david.example", trusts=foreign),
     }
 
 

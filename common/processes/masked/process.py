@@ -79,6 +79,17 @@ class Masked:
         ended = len(surest) == len(opened)
         return Advanced(np.where(ids == NOTHING, guess, ids), None if ended else after)
 
+    def may_end(self, state: MaskedState) -> bool:
+        """When the step can settle all that is masked."""
+        left = len(self.open(state))
+        return self.order is Order.THRESHOLD or -(-left // (self.steps - state.step)) >= left
+
+    def follows(self, before: MaskedState, state: MaskedState) -> bool:
+        """Settled ids stay, and at least one more is settled."""
+        settled = before.ids != NOTHING
+        kept = np.array_equal(before.ids[settled], state.ids[settled])
+        return kept and len(self.open(state)) < len(self.open(before))
+
     def _drawn(self, state: MaskedState, scores: Tensor, stream: Stream) -> Tensor:
         """(open,) int64, a token for each row of scores (open, V): the largest sum of a tempered
         score and a Gumbel.

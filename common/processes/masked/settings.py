@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from common.denoising.settings import setting
 
@@ -25,6 +26,7 @@ class Order(StrEnum):
 class MaskedProcess:
     """What all models of a session were trained for."""
 
+    name: ClassVar[str] = "masked"
     grid: bool
     """Whether blocks begin at multiples of their length, counted from the prompt's first id."""
 

@@ -134,6 +134,17 @@ class Simplex:
         after = self.state(state.block, state.step + 1, estimate, signal)
         return Advanced(estimate[:, 0], replace(after, still=still))
 
+    def may_end(self, state: SimplexState) -> bool:
+        """At the last step, or when the answer can have stood still for long enough."""
+        allowed = self.halting_steps is None or state.step in self.halting_steps
+        # At its first step a block has no unchanged step yet.
+        halts = 0 < self.halting.patience <= state.step and allowed
+        return halts or state.step == self.steps - 1
+
+    def follows(self, before: SimplexState, state: SimplexState) -> bool:
+        """Any estimate may follow any other."""
+        return True
+
     @property
     def _reads_best(self) -> bool:
         """Whether anything reads the best candidates and their scores."""

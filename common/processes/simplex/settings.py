@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from common.denoising.settings import setting
 
@@ -56,6 +57,7 @@ class NoiseKind(StrEnum):
 class SimplexProcess:
     """What all models of a session were trained for."""
 
+    name: ClassVar[str] = "simplex"
     k: float
     """Simplex value of a certain token, in (0, 1000]."""
     schedule: str
