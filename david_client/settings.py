@@ -15,10 +15,9 @@ from common.collaboration.settings import (
     conflict,
 )
 from common.collaboration.timing import Every
-from common.denoising.settings import Setting, borrowed, lent, setting, settings_of
+from common.denoising.settings import Panel, Setting, borrowed, lent, setting, settings_of
 from common.models.registry import DEFAULT_DAVID, DEFAULT_GOLIATH
 from common.processes.simplex.settings import Projection, SelfConditioning, SimplexSettings
-from common.denoising.settings import Panel
 from common.program.settings import ProgramSettings
 
 EMBEDDED = ":embedded:"
@@ -101,12 +100,8 @@ class DavidSettings(ProgramSettings):
     weight: float | None = borrowed(ContributorSettings, "weight", optional=True)
     contrast: float = borrowed(OwnSettings, "contrast", source="")
     steps: int | None = borrowed(SessionSettings, "steps", optional=True)
-    block: int | None = borrowed(
-        SessionSettings, "block_length", optional=True, shown="the model's"
-    )
-    max_tokens: int | None = borrowed(
-        SessionSettings, "max_tokens", optional=True, shown="one block"
-    )
+    block: int | None = borrowed(SessionSettings, "block_length", optional=True)
+    max_tokens: int | None = borrowed(SessionSettings, "max_tokens", optional=True)
     temperature: float | None = borrowed(SimplexSettings, "temperature", optional=True)
     min_p: float | None = borrowed(SimplexSettings, "min_p", optional=True)
     ramp: float | None = borrowed(SimplexSettings, "ramp", optional=True)

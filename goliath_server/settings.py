@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from common.collaboration.settings import Limits
-from common.denoising.settings import borrowed, lent, setting
+from common.denoising.settings import Panel, borrowed, lent, setting
 from common.models.registry import DEFAULT_GOLIATH
-from common.denoising.settings import Panel
 from common.program.settings import ProgramSettings
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from common.collaboration.timing import MAX_LAG, Every
-from common.denoising.settings import setting, settings_of
+from common.denoising.settings import Panel, setting, settings_of
 from common.errors import UsageError
 from common.processes.masked.settings import MaskedProcess, MaskedSettings
 from common.processes.simplex.settings import SimplexProcess, SimplexSettings
@@ -54,17 +54,47 @@ class SessionSettings:
     """What holds for all who take part in a session."""
 
     block_length: int = setting(
-        64, "Positions that are generated together", low=1, high=4096, unit="positions"
+        64,
+        "Positions that are generated together",
+        low=1,
+        high=4096,
+        unit="positions",
+        shown="the model's",
+        panel=Panel.ANSWER,
     )
-    steps: int = setting(32, "Most denoising steps of a block", low=1, high=MAX_STEPS, unit="steps")
-    max_tokens: int = setting(64, "Longest answer", low=1, high=2**20, unit="tokens")
-    seed: int = setting(0, "Seed of all noise", low=0, high=2**64 - 1)
-    late_rule: LateRule = setting(LateRule.WAIT, "What the server does when a contribution is late")
+    steps: int = setting(
+        32,
+        "Most denoising steps of a block",
+        low=1,
+        high=MAX_STEPS,
+        unit="steps",
+        panel=Panel.ANSWER,
+    )
+    max_tokens: int = setting(
+        64,
+        "Longest answer",
+        low=1,
+        high=2**20,
+        unit="tokens",
+        shown="one block",
+        panel=Panel.ANSWER,
+    )
+    seed: int = setting(0, "Seed of all noise", low=0, high=2**64 - 1, panel=Panel.ANSWER)
+    late_rule: LateRule = setting(
+        LateRule.WAIT, "What the server does when a contribution is late", panel=Panel.COLLABORATION
+    )
     certify: bool = setting(
-        False, "Have the server request logits that were left out, where they could change a token"
+        False,
+        "Have the server request logits that were left out, where they could change a token",
+        panel=Panel.COLLABORATION,
     )
     lag: int = setting(
-        0, "Steps that contributions lag behind; 0 is lock-step", low=0, high=MAX_LAG, unit="steps"
+        0,
+        "Steps that contributions lag behind; 0 is lock-step",
+        low=0,
+        high=MAX_LAG,
+        unit="steps",
+        panel=Panel.COLLABORATION,
     )
     every: Every | None = setting(
         None,
@@ -72,6 +102,7 @@ class SessionSettings:
         "not together with a lag",
         shown="every step",
         metavar="FIRST:PERIOD:LAST",
+        panel=Panel.COLLABORATION,
     )
     process: ProcessSettings = field(default_factory=SimplexSettings)
     """Settings of the process alone."""
@@ -110,11 +141,26 @@ def conflict(*, lag: int | None, every: object, certify: bool) -> tuple[str, str
 class ContributorSettings:
     """What holds for one contributor."""
 
-    weight: float = setting(0.75, "Share of a contribution in the fused logits", low=0, high=1)
-    mode: Mode = setting(Mode.INTERPOLATE, "What the rows of a contribution mean")
-    codec: Codec = setting(Codec.TOPK, "How the logits of a contribution are written")
+    weight: float = setting(
+        0.75,
+        "Share of a contribution in the fused logits",
+        low=0,
+        high=1,
+        panel=Panel.COLLABORATION,
+    )
+    mode: Mode = setting(
+        Mode.INTERPOLATE, "What the rows of a contribution mean", panel=Panel.COLLABORATION
+    )
+    codec: Codec = setting(
+        Codec.TOPK, "How the logits of a contribution are written", panel=Panel.COLLABORATION
+    )
     budget_ms: int = setting(
-        10_000, "Longest time of a contribution", low=1, high=3_600_000, unit="milliseconds"
+        10_000,
+        "Longest time of a contribution",
+        low=1,
+        high=3_600_000,
+        unit="milliseconds",
+        panel=Panel.COLLABORATION,
     )
 
 
@@ -123,7 +169,11 @@ class OwnSettings:
     """What a contributor chooses alone: nothing of it is on the wire."""
 
     contrast: float = setting(
-        0.0, "How much the context is stressed; needs a context", low=0, high=100
+        0.0,
+        "How much the context is stressed; needs a context",
+        low=0,
+        high=100,
+        panel=Panel.COLLABORATION,
     )
 
 

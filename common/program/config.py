@@ -17,7 +17,7 @@ from common.denoising.settings import settings_of, values_of
 from common.errors import UsageError
 from common.program.console import note
 from common.program.settings import ProgramSettings
-from common.program.values import checked
+from common.program.values import checked, flag
 
 _Settings = TypeVar("_Settings", bound=ProgramSettings)
 
@@ -49,7 +49,7 @@ def load(kind: type[_Settings], *, given: Mapping[str, Any], file: Path | None =
     def as_given(name: str) -> str:
         """A setting as the person who gave it wrote it."""
         if name in said:
-            return f"--{name.replace('_', '-')}"
+            return flag(name)
         return f"{prefix}{name.upper()}" if name in environment else f"{path}: {name}"
 
     return checked(

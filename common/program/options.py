@@ -8,8 +8,9 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from common.denoising.settings import Setting, in_words, settings_of
-from common.denoising.settings import Panel
+from common.collaboration.settings import ContributorSettings, SessionSettings
+from common.denoising.settings import Panel, Setting, in_words, settings_of
+from common.processes.simplex.settings import SimplexSettings
 from common.program.settings import ProgramSettings, bare, choices_of
 
 Config = Annotated[
@@ -58,12 +59,7 @@ def with_settings(
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(function, include_extras=True)
-        parameters = inspect.signature(function).parameters
-        own = {name: (hints[name], parameters[name].default) for name in parameters}
-        del own["load"]
-        options = _options(kind, chosen)
-        shared = {"config": (Config, None), "verbose": (Verbose, False)}
+        options, own = _options(kind, chosen), _own(function, "load")
 
         @wraps(function)
         def command(*, config: Path | None, verbose: bool, **given: Any) -> None:
@@ -82,23 +78,64 @@ def with_settings(
             with interruptible():
                 function(load=load, **{name: given[name] for name in own})
 
-        taken = options | own | shared
-        command.__annotations__ = {name: annotation for name, (annotation, _) in taken.items()}
-        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [
-                inspect.Parameter(
-                    name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-                )
-                for name, (annotation, default) in sorted(taken.items(), key=_place)
-            ]
-        )
-        return command
+        shared = {"config": (Config, None), "verbose": (Verbose, False)}
+        return _signed(command, options | own | shared)
 
     return decorate
 
 
-def _options(kind: type[Any], chosen: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
-    """Annotation and default of the parameters for settings, as Typer reads them."""
+def with_requested(*chosen: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command with options for these settings of a session, or those of these panels.
+
+    The function that is decorated has its own options as parameters, and one named `requested`: a
+    mapping of the settings that were given, checked, by name.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        kinds, own = (
+            (SessionSettings, SimplexSettings, ContributorSettings),
+            _own(function, "requested"),
+        )
+        options = {name: one for kind in kinds for name, one in _options(kind, chosen).items()}
+
+        @wraps(function)
+        def command(**given: Any) -> None:
+            from common.program.values import requested
+
+            said = requested(kinds, {name: given[name] for name in options})
+            function(requested=said, **{name: given[name] for name in own})
+
+        return _signed(command, options | own)
+
+    return decorate
+
+
+_Parameters = dict[str, tuple[Any, Any]]
+"""Annotation, as Typer reads it, and default of each parameter of a command."""
+
+
+def _own(function: Callable[..., None], given: str) -> _Parameters:
+    """The parameters of a function but for one."""
+    hints = get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters.items()
+    return {name: (hints[name], one.default) for name, one in parameters if name != given}
+
+
+def _signed(command: Callable[..., None], parameters: _Parameters) -> Callable[..., None]:
+    """The command with these parameters in place of its own."""
+    keyword, ordered = inspect.Parameter.KEYWORD_ONLY, sorted(parameters.items(), key=_place)
+    command.__annotations__ = {name: annotation for name, (annotation, _) in ordered}
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, keyword, default=default, annotation=annotation)
+            for name, (annotation, default) in ordered
+        ]
+    )
+    return command
+
+
+def _options(kind: type[Any], chosen: tuple[str, ...]) -> _Parameters:
+    """The parameters for settings."""
     hints = get_type_hints(kind)
     return {
         one.name: (

@@ -1,6 +1,6 @@
 """Values of settings: checked against their declarations, and refused in words of this project."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
@@ -53,15 +53,8 @@ def checked(
     Raises:
         UsageError: everything that is wrong with the values.
     """
-    types, made, wrong = get_type_hints(kind), {}, []
-    declared = {one.name: (one, known) for one, known in settings_of(kind)}
-    for name, (one, known) in declared.items():
-        if name in values and (values[name] is not None or one.default is not None):
-            try:
-                made[name] = _value(types[name], known, values[name])
-                known.read(made[name])
-            except ValueError as error:
-                wrong.append(_refused(named(name), str(error), values[name]))
+    made, wrong = read_values(kind, values, named)
+    declared = [one.name for one, _ in settings_of(kind)]
     for name in [name for name in values if name not in declared]:
         near = [f"; the nearest one is {one}" for one in get_close_matches(name, declared, 1)]
         wrong.append(f"{named(name)} is no setting{''.join(near)}")
@@ -72,6 +65,46 @@ def checked(
     if wrong:
         raise UsageError("; ".join(wrong), remedy=remedy)
     return settings
+
+
+def read_values(
+    kind: type[Any], values: Mapping[str, Any], named: Callable[[str], str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Those values that are settings of a dataclass, as their types have them, and what is wrong
+    with the others. None leaves a setting unset.
+    """
+    types, made, wrong = get_type_hints(kind), {}, []
+    for one, known in settings_of(kind):
+        name = one.name
+        if name in values and (values[name] is not None or one.default is not None):
+            try:
+                made[name] = _value(types[name], known, values[name])
+                known.read(made[name])
+            except ValueError as error:
+                wrong.append(_refused(named(name), str(error), values[name]))
+    return made, wrong
+
+
+def requested(kinds: Iterable[type[Any]], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a session that a command line gives, by name.
+
+    Args:
+        kinds: the dataclasses that declare them.
+        given: their values; None for those that are not given.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+    said = {name: value for name, value in given.items() if value is not None}
+    found = [read_values(kind, said, flag) for kind in kinds]
+    if wrong := "; ".join(one for _, refused in found for one in refused):
+        raise UsageError(wrong, remedy="Change it, or leave it out for the default")
+    return {name: value for made, _ in found for name, value in made.items()}
+
+
+def flag(name: str) -> str:
+    """What is typed for a setting: --min-p for min_p."""
+    return f"--{name.replace('_', '-')}"
 
 
 def changed(

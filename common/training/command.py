@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from common.denoising.settings import Panel
 from common.errors import UsageError
 from common.program.console import note, print_json
 from common.program.progress import training_progress
-from common.denoising.settings import Panel
 
 
 def _shares(values: list[str]) -> dict[str, float]:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from common.program.options import Json, Load, with_settings
 from common.denoising.settings import Panel
+from common.program.options import Json, Load, with_settings
 from david_client.settings import DavidSettings
 
 if TYPE_CHECKING:

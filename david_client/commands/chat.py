@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from common.program.options import Json, Load, with_settings
 from common.denoising.settings import Panel
+from common.program.options import Json, Load, with_settings
 from david_client.commands.ask import Context
 from david_client.settings import DavidSettings
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from common.denoising.settings import Panel
 from common.errors import CollaborationError, UsageError
 from common.program.console import note, print_json
-from common.denoising.settings import Panel
 
 if TYPE_CHECKING:
     from common.evaluation.pair import Question

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from common.denoising.settings import Panel
 from common.errors import UsageError
 from common.program.console import note, print_json
-from common.denoising.settings import Panel
 
 
 def _weights(text: str) -> tuple[float, ...]:

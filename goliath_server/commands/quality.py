@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from common.collaboration.timing import MAX_LAG
-from common.errors import UsageError
-from common.processes.simplex.settings import LONGEST_NO_REPEAT, Projection, SelfConditioning
-from common.program.console import note, print_json
 from common.denoising.settings import Panel
+from common.errors import UsageError
+from common.program.console import note, print_json
+from common.program.options import with_requested
 
 if TYPE_CHECKING:
     from common.collaboration.settings import ContributorSettings, SessionSettings
@@ -32,7 +31,12 @@ _BUNDLED = {
 }
 
 
+@with_requested(
+    *("max_tokens", "weight", "temperature", "min_p", "top_p", "projection", "self_conditioning"),
+    *("ramp", "no_repeat", "lag"),
+)
 def quality(
+    requested: dict[str, Any],
     david: Annotated[
         str,
         typer.Option(
@@ -87,23 +91,6 @@ def quality(
             rich_help_panel=Panel.MEASUREMENT,
         ),
     ] = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Longest answer, in tokens (default: one block).",
-            rich_help_panel=Panel.ANSWER,
-        ),
-    ] = None,
-    weight: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="David's share in the pair (default: 0.75).",
-            rich_help_panel=Panel.COLLABORATION,
-        ),
-    ] = None,
     contrast: Annotated[
         float,
         typer.Option(
@@ -112,67 +99,6 @@ def quality(
             rich_help_panel=Panel.COLLABORATION,
         ),
     ] = 0.5,
-    temperature: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=100, help="0 is greedy (default: 0.7).", rich_help_panel=Panel.SAMPLING
-        ),
-    ] = None,
-    min_p: Annotated[
-        float | None,
-        typer.Option(
-            max=1,
-            help="Least probability of a candidate, a share (default: 0.005).",
-            rich_help_panel=Panel.SAMPLING,
-        ),
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option(
-            max=1,
-            help="Share of the candidates' mass that is drawn from, the best first (default: 0.9).",
-            rich_help_panel=Panel.SAMPLING,
-        ),
-    ] = None,
-    projection: Annotated[
-        Projection,
-        typer.Option(help="How scores become the next state.", rich_help_panel=Panel.SAMPLING),
-    ] = Projection.SAMPLE,
-    self_conditioning: Annotated[
-        SelfConditioning | None,
-        typer.Option(
-            help="What the models condition on (default: as Goliath was trained).",
-            rich_help_panel=Panel.SAMPLING,
-        ),
-    ] = None,
-    ramp: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=16,
-            help="How much later the last position is denoised (default: 0).",
-            rich_help_panel=Panel.SAMPLING,
-        ),
-    ] = None,
-    no_repeat: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=LONGEST_NO_REPEAT,
-            help="Tokens of a run that is not drawn twice in a block, 2 or more; 0: all may be "
-            "(default: 2).",
-            rich_help_panel=Panel.SAMPLING,
-        ),
-    ] = None,
-    lag: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            max=MAX_LAG,
-            help="Steps that contributions lag behind.",
-            rich_help_panel=Panel.COLLABORATION,
-        ),
-    ] = 0,
     seed: Annotated[
         int,
         typer.Option(
@@ -227,18 +153,6 @@ def quality(
     counts, wanted = _steps(steps), _systems(systems)
     contrast = _contrast(contrast)
     files = _files(data)
-    requested: dict[str, Any] = {
-        "max_tokens": max_tokens,
-        "weight": weight,
-        "temperature": temperature,
-        "ramp": ramp,
-        "no_repeat": _no_repeat(no_repeat),
-        "lag": lag,
-        "projection": projection,
-        "self_conditioning": self_conditioning,
-    }
-    requested["min_p"], requested["top_p"] = _share("min-p", min_p), _share("top-p", top_p)
-    requested = {name: value for name, value in requested.items() if value is not None}
 
     from common.collaboration.compatibility import (
         check_process,
@@ -430,21 +344,3 @@ def _files(data: list[str] | None) -> dict[str, Path]:
             )
         files[name] = Path(path)
     return files
-
-
-def _no_repeat(value: int | None) -> int | None:
-    if value == 1:
-        raise UsageError(
-            "--no-repeat: expected 0, or 2 and more, got 1",
-            remedy="Give 2: that no token may come again leaves no text",
-        )
-    return value
-
-
-def _share(name: str, value: float | None) -> float | None:
-    if value is not None and value <= 0:
-        raise UsageError(
-            f"--{name}: expected a share above 0 and at most 1, got {value:g}",
-            remedy="Leave it out for the default",
-        )
-    return value

@@ -1,7 +1,7 @@
 """`goliath serve`."""
 
-from common.program.options import Json, Load, with_settings
 from common.denoising.settings import Panel
+from common.program.options import Json, Load, with_settings
 from goliath_server.settings import GoliathSettings
 
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.collaboration.codec import MOST_ENTRIES, decode, encode, reach_for, with_true_mass
-from common.collaboration.contribution import Codec, Contribution, for_open
+from common.collaboration.contribution import Contribution, for_open
 from common.collaboration.fusion import Voice, fuse
+from common.collaboration.settings import Codec
 
 CPU = torch.device("cpu")
 SIZE = 2000

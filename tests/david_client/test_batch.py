@@ -8,6 +8,7 @@ import pytest
 
 from common.collaboration.codec import LEAST_ENTRIES, MOST_ENTRIES
 from common.collaboration.settings import Codec
+from common.denoising.settings import values_of
 from common.errors import BadDataError, ExitCode, UnreachableError
 from david_client.batch import FIXED, Moments, ask_all, parse_line
 from david_client.chat.pipe import Pipe
@@ -84,7 +85,7 @@ def test_lines_that_ask_nothing(line, says):
 
 
 def test_what_no_line_can_change_are_settings():
-    assert set(DavidSettings.model_fields) > FIXED
+    assert set(values_of(DavidSettings())) > FIXED
 
 
 def test_the_first_line_that_fails_ends_it():

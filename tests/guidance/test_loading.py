@@ -110,4 +110,4 @@ def test_the_default_strength_is_500() -> None:
 def test_strengths_out_of_range_are_refused(kind: Any, strength: object) -> None:
     given = {"guide": "guide", "label": "sweet", "strength": strength}
     with pytest.raises(UsageError, match="strength"):
-        load_settings(kind, program="david", given=given)
+        load_settings(kind, given=given)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import typer
-from pydantic import ValidationError
 
-from common.errors import ExitCode
-from common.program.config import ProgramSettings
-from common.program.values import expected, explained
+from common.denoising.settings import Setting, settings_of
+from common.errors import ExitCode, UsageError
+from common.program.settings import ProgramSettings
+from common.program.values import checked, wanted
 from david_client import cli as david
 from david_client.settings import DavidSettings
 from goliath_server import cli as goliath
@@ -74,19 +74,22 @@ def test_no_command_passes_on_a_librarys_words(run: Any) -> None:
 
 @pytest.mark.parametrize("kind", [DavidSettings, GoliathSettings])
 def test_no_setting_passes_on_a_librarys_words(kind: type[ProgramSettings]) -> None:
-    for name in kind.model_fields:
-        with pytest.raises(ValidationError) as refused:
-            kind(**{name: ["x"]})
-        told = explained(refused.value, kind)
+    for name in [one.name for one, _ in settings_of(kind)]:
+        with pytest.raises(UsageError) as refused:
+            checked(kind, {name: ["x"]})
+        told = refused.value.message
         assert re.fullmatch(rf"{name}: expected .*, got \['x'\]", told)
         assert not FOREIGN.search(told)
 
 
 def test_bounds_in_words() -> None:
-    assert expected(int | None, ge=0, lt=2**64) == (
+    def expected(kind: Any, low: float | None = None, high: float | None = None) -> str:
+        return f"expected {wanted(kind, Setting('', low, high))}"
+
+    assert expected(int | None, 0, 2**64 - 1) == (
         "expected a whole number from 0 to 18446744073709551615"
     )
-    assert expected(float, ge=0.5) == "expected a number of at least 0.5"
+    assert expected(float, 0.5) == "expected a number of at least 0.5"
     assert expected(bool) == "expected true or false"
     assert expected(Path | None) == "expected a text"
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from common.denoising.settings import setting
+from common.denoising.settings import Panel, setting
 
 
 class Order(StrEnum):
@@ -35,10 +35,20 @@ class MaskedProcess:
 class MaskedSettings:
     """What masked diffusion can be asked for."""
 
-    order: Order = setting(Order.LOW_CONFIDENCE, "Which positions a step settles first")
+    order: Order = setting(
+        Order.LOW_CONFIDENCE, "Which positions a step settles first", panel=Panel.SAMPLING
+    )
     temperature: float = setting(
-        0.0, "What logits are divided by before a token is drawn; 0 is greedy", low=0, high=100
+        0.0,
+        "What logits are divided by before a token is drawn; 0 is greedy",
+        low=0,
+        high=100,
+        panel=Panel.SAMPLING,
     )
     threshold: float = setting(
-        0.9, "Least probability of a settled token in the order threshold", low=0, high=1
+        0.9,
+        "Least probability of a settled token in the order threshold",
+        low=0,
+        high=1,
+        panel=Panel.SAMPLING,
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from common.denoising.settings import setting
+from common.denoising.settings import Panel, setting
 
 
 class SelfConditioning(StrEnum):
@@ -85,6 +85,7 @@ class SimplexSettings:
         "What the logits are divided by before a token is drawn; 0 is greedy",
         low=0,
         high=100,
+        panel=Panel.SAMPLING,
     )
     min_p: float = setting(
         0.005,
@@ -92,6 +93,7 @@ class SimplexSettings:
         low=0,
         high=1,
         above=True,
+        panel=Panel.SAMPLING,
     )
     top_p: float = setting(
         0.9,
@@ -99,6 +101,7 @@ class SimplexSettings:
         low=0,
         high=1,
         above=True,
+        panel=Panel.SAMPLING,
     )
     no_repeat: int = setting(
         2,
@@ -107,15 +110,18 @@ class SimplexSettings:
         high=16,
         unit="tokens",
         read=_run_length,
+        panel=Panel.SAMPLING,
     )
     projection: Projection = setting(
         Projection.SAMPLE,
         "Whether the next state is made from one sample or from several candidates of a position",
+        panel=Panel.SAMPLING,
     )
     self_conditioning: SelfConditioning = setting(
         SelfConditioning.OWN,
         "The last prediction that models condition on beside the state",
         shown="the model's",
+        panel=Panel.SAMPLING,
     )
     ramp: float = setting(
         0.0,
@@ -123,6 +129,7 @@ class SimplexSettings:
         "one position takes; 0 is all at once",
         low=0,
         high=16.0,
+        panel=Panel.SAMPLING,
     )
     halt_patience: int = setting(
         0,
@@ -130,6 +137,7 @@ class SimplexSettings:
         low=0,
         high=2**16 - 1,
         unit="steps",
+        panel=Panel.SAMPLING,
     )
     halt_margin: float = setting(
         0.0,
@@ -137,4 +145,5 @@ class SimplexSettings:
         low=0,
         high=1000.0,
         unit="logits",
+        panel=Panel.SAMPLING,
     )
