@@ -145,6 +145,7 @@ class DavidSettings(ProgramSettings):
         low=0,
         high=100,
         unit="turns",
+        panel=Panel.CONVERSATION,
     )
     history: bool = setting(True, "Keep the lines typed in a conversation in a file")
 

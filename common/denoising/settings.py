@@ -15,6 +15,7 @@ class Panel:
     CONNECTION = "Connection"
     PRIVATE_MODEL = "Private model"
     MODELS = "Models and data"
+    CONVERSATION = "Conversation"
     ANSWER = "Answer"
     SAMPLING = "Sampling"
     GUIDANCE = "Guidance"

@@ -16,8 +16,8 @@ import platformdirs
 from common.denoising.settings import settings_of, values_of
 from common.errors import UsageError
 from common.program.console import note
-from common.program.settings import ProgramSettings
-from common.program.values import checked, flag
+from common.program.settings import ProgramSettings, flag
+from common.program.values import checked
 
 _Settings = TypeVar("_Settings", bound=ProgramSettings)
 

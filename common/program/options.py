@@ -11,7 +11,7 @@ import typer
 from common.collaboration.settings import ContributorSettings, SessionSettings
 from common.denoising.settings import Panel, Setting, in_words, settings_of
 from common.processes.simplex.settings import SimplexSettings
-from common.program.settings import ProgramSettings, bare, choices_of
+from common.program.settings import ProgramSettings, bare, choices_of, flag
 
 Config = Annotated[
     Path | None,
@@ -92,10 +92,8 @@ def with_requested(*chosen: str) -> Callable[[Callable[..., None]], Callable[...
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        kinds, own = (
-            (SessionSettings, SimplexSettings, ContributorSettings),
-            _own(function, "requested"),
-        )
+        kinds = (SessionSettings, SimplexSettings, ContributorSettings)
+        own = _own(function, "requested")
         options = {name: one for kind in kinds for name, one in _options(kind, chosen).items()}
 
         @wraps(function)
@@ -153,10 +151,7 @@ def _annotation(name: str, kind: Any, known: Setting, default: Any) -> Any:
     if known.argument:
         return Annotated[str | None, typer.Argument(help=text)]
     option = typer.Option(
-        f"--{name.replace('_', '-')}",
-        help=text,
-        metavar=known.metavar,
-        rich_help_panel=known.panel or None,
+        flag(name), help=text, metavar=known.metavar, rich_help_panel=known.panel or None
     )
     if kind is bool:
         return Annotated[bool, option]

@@ -88,3 +88,8 @@ def choices_of(kind: Any) -> tuple[Any, ...]:
     if get_origin(kind) is Literal:
         return get_args(kind)
     return tuple(kind) if isinstance(kind, type) and issubclass(kind, Enum) else ()
+
+
+def flag(name: str) -> str:
+    """What is typed for a setting: --min-p for min_p."""
+    return f"--{name.replace('_', '-')}"

@@ -11,7 +11,7 @@ from typer import TyperException
 
 from common.denoising.settings import Setting, settings_of, values_of
 from common.errors import UsageError
-from common.program.settings import ProgramSettings, bare, choices_of
+from common.program.settings import ProgramSettings, bare, choices_of, flag
 
 _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 _TRUTH = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
@@ -100,11 +100,6 @@ def requested(kinds: Iterable[type[Any]], given: Mapping[str, Any]) -> dict[str,
     if wrong := "; ".join(one for _, refused in found for one in refused):
         raise UsageError(wrong, remedy="Change it, or leave it out for the default")
     return {name: value for made, _ in found for name, value in made.items()}
-
-
-def flag(name: str) -> str:
-    """What is typed for a setting: --min-p for min_p."""
-    return f"--{name.replace('_', '-')}"
 
 
 def changed(

@@ -32,7 +32,7 @@ def chat(
         typer.Option(
             "--no-history",
             help="Keep no file of the lines typed here (default: off).",
-            rich_help_panel=Panel.PROGRAM,
+            rich_help_panel=Panel.CONVERSATION,
         ),
     ] = False,
     json: Json = False,

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _SYSTEMS = ("goliath", "david", "pair", "contrast")
 _MAX_STEPS = 1024
-_MAX_CONTRAST = 100
 _BUNDLED = {
     "cooking": "heldout-recipes.jsonl",
     "general": "heldout-general.jsonl",
@@ -151,7 +150,6 @@ def quality(
     context: of its facts), beside real and shuffled text, at each number of steps.
     """
     counts, wanted = _steps(steps), _systems(systems)
-    contrast = _contrast(contrast)
     files = _files(data)
 
     from common.collaboration.compatibility import (
@@ -159,7 +157,7 @@ def quality(
         check_vocabulary,
         default_settings,
     )
-    from common.collaboration.settings import ContributorSettings, Requested
+    from common.collaboration.settings import ContributorSettings, OwnSettings, Requested
     from common.evaluation.answers import Answers
     from common.evaluation.answers import resume as resumed
     from common.evaluation.judge import check_judge, load_judge
@@ -168,7 +166,9 @@ def quality(
     from common.evaluation.questions import read_questions
     from common.models import registry
     from common.program.device import settle_device
+    from common.program.values import requested as checked
 
+    contrast = checked([OwnSettings], {"contrast": contrast})["contrast"]
     check_judge(judge)  # before what takes long
     place = settle_device(device, threads=threads or None)
     questions = {name: read_questions(path) for name, path in files.items()}
@@ -318,15 +318,6 @@ def _systems(text: str) -> list[str]:
             remedy="For example --systems goliath,pair",
         )
     return names
-
-
-def _contrast(value: float) -> float:
-    if not 0 <= value <= _MAX_CONTRAST:  # as for `david ask`; false of NaN too
-        raise UsageError(
-            f"--contrast: expected a factor from 0 to {_MAX_CONTRAST}, got {value:g}",
-            remedy="Leave it out, or give 0.5",
-        )
-    return value
 
 
 def _files(data: list[str] | None) -> dict[str, Path]:
