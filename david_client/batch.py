@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,7 +72,7 @@ def _object(line: str) -> dict[str, Any]:
     return record
 
 
-def _changed(settings: DavidSettings, changes: Mapping[str, Any]) -> DavidSettings:
+def _changed(settings: DavidSettings, changes: dict[str, Any]) -> DavidSettings:
     free = [one.name for one, _ in settings_of(DavidSettings) if one.name not in FIXED]
     foreign = sorted(set(changes) - set(free))
     if foreign:

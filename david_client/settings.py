@@ -1,7 +1,7 @@
 """Settings of `david`, from the command line, DAVID_* variables and david.toml."""
 
-from collections.abc import Iterable
-from dataclasses import Field, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,7 +30,10 @@ def fresh_steps(text: str) -> Every:
     Raises:
         ValueError: it is none, or out of range.
     """
-    return Every(**_numbers(text, "FIRST:PERIOD:LAST, such as 4:4:2", settings_of(Every)))
+    declared = dict(settings_of(Every))
+    first, period, _ = (known.range for known in declared.values())
+    bounds = f"FIRST and LAST from {first}, PERIOD from {period}"
+    return Every(**_numbers(text, declared, "FIRST:PERIOD:LAST, such as 4:4:2", bounds))
 
 
 def halting(text: str) -> dict[str, Any]:
@@ -39,31 +42,35 @@ def halting(text: str) -> dict[str, Any]:
     Raises:
         ValueError: it is neither, or out of range.
     """
+    known = {one: k for one, k in settings_of(SimplexSettings) if one.name.startswith("halt_")}
+    patience, margin = (one.range for one in known.values())
     named = _numbers(
         text if ":" in text else f"{text}:0",
+        known,
         "PATIENCE or PATIENCE:MARGIN, such as 3 or 3:1.5",
-        [pair for pair in settings_of(SimplexSettings) if pair[0].name.startswith("halt_")],
+        f"a patience from {patience} and a margin from {margin}",
     )
     if named["halt_margin"] and not named["halt_patience"]:
         raise ValueError("no margin without patience")
     return named
 
 
-def _numbers(
-    text: str, form: str, declared: Iterable[tuple[Field[Any], Setting]]
-) -> dict[str, Any]:
-    """The numbers of a text with colons between them, by the names that they are declared with."""
-    named = {}
+def _numbers(text: str, declared: Mapping[Any, Setting], form: str, bounds: str) -> dict[str, Any]:
+    """The numbers of a text with colons between them, by the names that they are declared with.
+
+    Raises:
+        ValueError: there are others, which `form` says, or some out of range, which `bounds` says.
+    """
     try:
-        for part, (one, known) in zip(text.split(":"), declared, strict=True):
-            kind: Any = type(one.default)
-            named[one.name] = kind(part)
-            if not known.holds(named[one.name]):
-                form = f"{one.name} of {known.range}"
-                raise ValueError
+        numbers = {
+            one.name: type(one.default)(part)
+            for one, part in zip(declared, text.split(":"), strict=True)
+        }
     except ValueError as error:
         raise ValueError(form) from error
-    return named
+    if not all(known.holds(numbers[one.name]) for one, known in declared.items()):
+        raise ValueError(bounds)
+    return numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

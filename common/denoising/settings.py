@@ -5,7 +5,7 @@ Importing this imports no torch.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 
@@ -124,7 +124,7 @@ def borrowed(
     return field(default=None if optional else default, metadata=metadata)
 
 
-def settings_of(kind: type[Any]) -> Iterator[tuple[Field[Any], Setting]]:
+def settings_of(kind: type[Any]) -> Iterator[tuple[Any, Setting]]:
     """The fields of a dataclass that are declared with `setting`."""
     for one in fields(kind):
         if "setting" in one.metadata:
