@@ -3,11 +3,10 @@
 import logging
 import os
 import sys
-from typing import Literal
 
 import structlog
 
-LogFormat = Literal["text", "json"]
+from common.program.settings import LogFormat
 
 
 def start_log(*, form: LogFormat = "text", verbose: bool = False) -> None:

@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 from common.denoising.settings import Panel, setting
 from common.guidance.choice import DEFAULT_STRENGTH, LARGEST_STRENGTH, GuideChoice, guide_choice
 
+LogFormat = Literal["text", "json"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramSettings:
@@ -58,7 +60,7 @@ class ProgramSettings:
         shown="torch's choice",
         panel=Panel.PROGRAM,
     )
-    log_format: Literal["text", "json"] = setting(
+    log_format: LogFormat = setting(
         "text", "Form of the log on standard error", panel=Panel.PROGRAM
     )
 

@@ -90,7 +90,7 @@ def make_train(default_start: str) -> Callable[..., None]:
         width: Annotated[
             int,
             typer.Option(
-                help="Hidden size of a new small model; 0: none is made.",
+                help="Hidden size of a new small model; 0 makes none.",
                 rich_help_panel=Panel.MODELS,
             ),
         ] = 0,
@@ -143,7 +143,7 @@ def make_train(default_start: str) -> Callable[..., None]:
             typer.Option(
                 "--batch",
                 min=1,
-                help="Examples a step, of one block each.",
+                help="Examples of a step, one block each.",
                 rich_help_panel=Panel.TRAINING,
             ),
         ] = 24,
@@ -174,7 +174,7 @@ def make_train(default_start: str) -> Callable[..., None]:
             typer.Option(
                 min=0,
                 max=1,
-                help="Share of examples in which some positions can be read and the others hardly.",
+                help="Share of examples with little noise at some positions and much at others.",
                 rich_help_panel=Panel.TRAINING,
             ),
         ] = 0.5,
@@ -183,8 +183,8 @@ def make_train(default_start: str) -> Callable[..., None]:
             typer.Option(
                 min=0,
                 max=1,
-                help="Share of examples that are noisier from position to position. The remaining "
-                "ones are as noisy everywhere, as a draft is.",
+                help="Share of examples whose noise rises from position to position. The remaining "
+                "examples have the same noise everywhere, as a draft has.",
                 rich_help_panel=Panel.TRAINING,
             ),
         ] = 0.2,
@@ -218,7 +218,7 @@ def make_train(default_start: str) -> Callable[..., None]:
             bool,
             typer.Option(
                 "--json",
-                help="One object a line on stdout. Default: off.",
+                help="One JSON object a line on standard output (default: off).",
                 rich_help_panel=Panel.PROGRAM,
             ),
         ] = False,

@@ -21,6 +21,7 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from common.collaboration.settings import Limits
 from common.errors import (
     CollaborationError,
     InternalError,
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 ERROR_DOMAIN = "goliath"
 """Domain of our `ErrorInfo`: a status without it is not a verdict of ours."""
 
-MAX_MESSAGE_BYTES = 16 * 2**20
+MAX_MESSAGE_BYTES = Limits().max_message_bytes
 """Largest message either way. gRPC receives 4 MiB by default, too little for a part of dense rows;
 no limit would let a peer fill the memory."""
 

@@ -2,21 +2,25 @@
 
 from dataclasses import dataclass
 
+from common.denoising.settings import settings_of
 from common.errors import UsageError
+from david_client.settings import DavidSettings
+
+_KNOWN = {one.name: f"{known.help}, {known.range}" for one, known in settings_of(DavidSettings)}
 
 COMMANDS = {
-    "weight": ("W", "David's share, 0 to 1"),
-    "contrast": ("A", "how much the context is stressed, 0 or more"),
-    "context": ("FILE", "private text file, which David alone reads; off for none"),
-    "seed": ("N", "seed of all noise; random draws one for each answer"),
-    "steps": ("N", "denoising steps of a block"),
-    "temperature": ("T", "0 is greedy"),
-    "memory": ("N", "turns that are sent along with a question"),
-    "save": ("FILE", "write the conversation, without contexts"),
-    "retry": ("", "ask the last question again"),
-    "new": ("", "forget the conversation"),
-    "help": ("", "this list"),
-    "quit": ("", "leave; Ctrl-D leaves too"),
+    "weight": ("W", _KNOWN["weight"]),
+    "contrast": ("A", _KNOWN["contrast"]),
+    "context": ("FILE", "Private text file, which David alone reads; off for none"),
+    "seed": ("N", f"{_KNOWN['seed']}; random draws one for each answer"),
+    "steps": ("N", _KNOWN["steps"]),
+    "temperature": ("T", _KNOWN["temperature"]),
+    "memory": ("N", _KNOWN["memory"]),
+    "save": ("FILE", "Write the conversation, without contexts"),
+    "retry": ("", "Ask the last question again"),
+    "new": ("", "Forget the conversation"),
+    "help": ("", "This list"),
+    "quit": ("", "Leave; Ctrl-D leaves too"),
 }
 """Name of each command: its argument, and what it does."""
 

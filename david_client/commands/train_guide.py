@@ -47,7 +47,7 @@ def train_guide(
             "--batch",
             min=1,
             max=4096,
-            help="Examples a step, a block of a text each.",
+            help="Examples of a step, one block of a text each.",
             rich_help_panel=Panel.TRAINING,
         ),
     ] = 32,
@@ -60,7 +60,11 @@ def train_guide(
         typer.Option(min=0, help="Seed of every random choice.", rich_help_panel=Panel.TRAINING),
     ] = 0,
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:1 ...", rich_help_panel=Panel.PROGRAM)
+        str,
+        typer.Option(
+            help="Torch device: cpu, cuda, cuda:1 ...; auto takes a GPU where there is one.",
+            rich_help_panel=Panel.PROGRAM,
+        ),
     ] = "auto",
     threads: Annotated[
         int | None,
@@ -75,7 +79,7 @@ def train_guide(
         bool,
         typer.Option(
             "--json",
-            help="One object a line on stdout. Default: off.",
+            help="One JSON object a line on standard output (default: off).",
             rich_help_panel=Panel.PROGRAM,
         ),
     ] = False,

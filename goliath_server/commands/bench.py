@@ -49,7 +49,7 @@ def bench(
         bool,
         typer.Option(
             "--insecure",
-            help="Plain text to that server; on loopback only.",
+            help="Plain text to that server; on loopback only (default: off).",
             rich_help_panel=Panel.CONNECTION,
         ),
     ] = False,
@@ -57,7 +57,7 @@ def bench(
         Path | None,
         typer.Option(
             "--tls-cert",
-            help="Your certificate, PEM (default: none).",
+            help="Certificate of the client, a PEM file (default: none).",
             rich_help_panel=Panel.CONNECTION,
         ),
     ] = None,
@@ -65,7 +65,7 @@ def bench(
         Path | None,
         typer.Option(
             "--tls-key",
-            help="Its private key, PEM (default: none).",
+            help="Private key of the certificate, a PEM file (default: none).",
             rich_help_panel=Panel.CONNECTION,
         ),
     ] = None,
@@ -73,7 +73,7 @@ def bench(
         Path | None,
         typer.Option(
             "--server-ca",
-            help="The authority that signs servers, PEM (default: none).",
+            help="Certificate of the authority that signs servers, a PEM file (default: none).",
             rich_help_panel=Panel.CONNECTION,
         ),
     ] = None,
@@ -115,7 +115,7 @@ def bench(
         str,
         typer.Option(
             "--rtts",
-            help="latency: milliseconds that are added to a round trip, with commas.",
+            help="latency: milliseconds that are added to a round trip, 0 to 10000, with commas.",
             rich_help_panel=Panel.MEASUREMENT,
         ),
     ] = "0,20,50,100",
@@ -131,7 +131,7 @@ def bench(
         int,
         typer.Option(
             min=0,
-            help="From it comes the noise of each question.",
+            help="Seed of the noise of each question.",
             rich_help_panel=Panel.MEASUREMENT,
         ),
     ] = 0,
@@ -148,7 +148,7 @@ def bench(
         bool,
         typer.Option(
             "--json",
-            help="One JSON object a row on stdout. Default: a table.",
+            help="One JSON object a row on standard output (default: a table).",
             rich_help_panel=Panel.PROGRAM,
         ),
     ] = False,
@@ -157,7 +157,7 @@ def bench(
         typer.Option(
             "-v",
             "--verbose",
-            help="Show what the other programs tell.",
+            help="Show the log of the other programs (default: off).",
             rich_help_panel=Panel.PROGRAM,
         ),
     ] = False,

@@ -79,8 +79,8 @@ def evaluate(
         bool,
         typer.Option(
             "--fused",
-            help="The two of a pair see the fused prediction, as with --self-conditioning fused. "
-            "Default: each its own.",
+            help="Both models of a pair condition on the fused prediction, as with "
+            "--self-conditioning fused (default: each on its own).",
             rich_help_panel=Panel.MEASUREMENT,
         ),
     ] = False,
@@ -99,7 +99,9 @@ def evaluate(
     json: Annotated[
         bool,
         typer.Option(
-            "--json", help="One object on stdout. Default: a table.", rich_help_panel=Panel.PROGRAM
+            "--json",
+            help="One JSON object on standard output (default: a table).",
+            rich_help_panel=Panel.PROGRAM,
         ),
     ] = False,
 ) -> None:

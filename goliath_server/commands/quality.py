@@ -94,7 +94,7 @@ def quality(
         float,
         typer.Option(
             "--contrast",
-            help="How much contrast stresses the context, 0 to 100.",
+            help="How much the system contrast stresses the context, 0 to 100.",
             rich_help_panel=Panel.COLLABORATION,
         ),
     ] = 0.5,
@@ -102,7 +102,7 @@ def quality(
         int,
         typer.Option(
             min=0,
-            help="From it comes the noise of each question.",
+            help="Seed of the noise of each question.",
             rich_help_panel=Panel.MEASUREMENT,
         ),
     ] = 0,
@@ -124,7 +124,9 @@ def quality(
     ] = 0,
     batch: Annotated[
         int,
-        typer.Option(min=1, help="Questions of a forward pass.", rich_help_panel=Panel.MEASUREMENT),
+        typer.Option(
+            min=1, help="Questions that share a forward pass.", rich_help_panel=Panel.MEASUREMENT
+        ),
     ] = 16,
     device: Annotated[
         str, typer.Option(help="Torch device.", rich_help_panel=Panel.PROGRAM)
@@ -139,7 +141,7 @@ def quality(
         bool,
         typer.Option(
             "--json",
-            help="One JSON object a line on stdout. Default: a table.",
+            help="One JSON object a line on standard output (default: a table).",
             rich_help_panel=Panel.PROGRAM,
         ),
     ] = False,
