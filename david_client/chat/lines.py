@@ -1,6 +1,7 @@
 """What a typed line is: a question, or a command."""
 
 from dataclasses import dataclass
+from textwrap import fill
 
 from common.denoising.settings import settings_of
 from common.errors import UsageError
@@ -67,6 +68,9 @@ def parse(line: str) -> Asked | Command | None:
 
 def listed() -> str:
     """All commands, a line each."""
-    shapes = {f"/{name} {argument}".rstrip(): told for name, (argument, told) in COMMANDS.items()}
+    shapes = {f"/{name} {argument}".rstrip(): does for name, (argument, does) in COMMANDS.items()}
     width = max(map(len, shapes))
-    return "\n".join(f"{shape:<{width}}  {told}" for shape, told in shapes.items())
+    return "\n".join(
+        fill(does, 78, initial_indent=f"{shape:<{width}}  ", subsequent_indent=" " * (width + 2))
+        for shape, does in shapes.items()
+    )
