@@ -22,7 +22,7 @@ from common.denoising.loop import Result
 from common.denoising.process import Shown
 from common.denoising.streams import Philox
 from common.guidance.guide import Guide, guided
-from common.models.registry import simplex_model
+from common.models.registry import LanguageModel, simplex_model
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.text.templates import asked as asked_for
@@ -112,8 +112,15 @@ class Served:
     def place(self) -> Place:
         return Place(self.address, tls=self.tls, insecure=self.tls is None)
 
-    async def ask(self, asked: Question, *, timeout_s: float = 60, on_draft: Any = quiet) -> Reply:
-        return await ask(asked, DAVID, self.place, timeout_s=timeout_s, on_draft=on_draft)
+    async def ask(
+        self,
+        asked: Question,
+        *,
+        timeout_s: float = 60,
+        on_draft: Any = quiet,
+        david: LanguageModel | None = None,
+    ) -> Reply:
+        return await ask(asked, david or DAVID, self.place, timeout_s=timeout_s, on_draft=on_draft)
 
 
 @asynccontextmanager
@@ -128,6 +135,7 @@ async def serving(
     host: str = "127.0.0.1",
     keepalive: Keepalive = KEEPALIVE,
     predict: Predict | None = None,
+    model: LanguageModel | None = None,
 ) -> AsyncIterator[Served]:
     limits = limits or Limits()
     server, port = open_server(
@@ -139,10 +147,11 @@ async def serving(
     await health.set(serving=ready)
     await server.start()
     try:
-        own = guided(GOLIATH.predictor.predict, guide)
+        model = model or GOLIATH
+        own = guided(model.predictor.predict, guide)
         async with Batcher(predict or own, thread="model") as batcher:
             if ready:
-                service.begin(Host(GOLIATH, limits, guide and guide.choice), batcher)
+                service.begin(Host(model, limits, guide and guide.choice), batcher)
             yield Served(service, server, health, join_address(host, port), client_tls)
     finally:
         await server.stop(None)
