@@ -1,13 +1,13 @@
 """Settings of `david ask` and `chat`, from the command line, DAVID_* variables and david.toml."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from common.collaboration.contribution import Codec
-from common.collaboration.settings import LateRule, Requested
+from common.collaboration.settings import LateRule
 from common.collaboration.timing import MAX_EVERY, MAX_LAG, Every
 from common.denoising.halting import MAX_MARGIN, MAX_PATIENCE, HaltRule
 from common.guidance.choice import LARGEST_STRENGTH, GuideChoice, guide_choice
@@ -155,15 +155,14 @@ class DavidSettings(ProgramSettings):
         """
         return guide_choice(self.guide, self.label, self.strength)
 
-    def requested(self) -> Requested:
-        """What is set of a session's settings and a contributor's, by their names there."""
+    def requested(self) -> dict[str, Any]:
+        """What is set of a session's settings, by their names there."""
         named = {
             "steps": self.steps,
             "block_length": self.block,
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "min_p": self.min_p,
-            "weight": self.weight,
             "ramp": self.ramp,
             "top_p": self.top_p,
             "no_repeat": self.no_repeat,
@@ -172,14 +171,22 @@ class DavidSettings(ProgramSettings):
             "late_rule": self.late,
             "lag": self.lag,
             "every": None if self.every is None else fresh_steps(self.every),
-            "codec": self.codec,
             "certify": self.certify or None,
-            "budget_ms": None if self.budget is None else max(1, round(self.budget * 1000)),
         }
         if self.halt is not None:
             rule = halt_rule(self.halt)
             named |= {"halt_patience": rule.patience, "halt_margin": rule.margin}
-        return Requested({name: value for name, value in named.items() if value is not None})
+        return {name: value for name, value in named.items() if value is not None}
+
+    def contributor(self) -> dict[str, Any]:
+        """What is set of David's part, by its names there."""
+        named = {
+            "contrast": self.contrast,
+            "weight": self.weight,
+            "codec": self.codec,
+            "budget_ms": None if self.budget is None else max(1, round(self.budget * 1000)),
+        }
+        return {name: value for name, value in named.items() if value is not None}
 
 
 def halt_rule(text: str) -> HaltRule:

@@ -6,6 +6,7 @@ Importing this imports no torch.
 
 from collections.abc import Iterator
 from dataclasses import Field, dataclass, field, fields
+from enum import EnumType
 from typing import Any
 
 
@@ -24,8 +25,16 @@ class Setting:
     unit: str = ""
     """What is counted: steps, tokens, logits, milliseconds."""
 
-    def refusal(self, value: Any) -> str | None:
-        """What is expected in place of a value that is out of range; None where it is in range."""
+    def refusal(self, value: Any, kind: Any = None) -> str | None:
+        """What is expected in place of a value; None where it is in range, and of the type of the
+        field where that is given.
+        """
+        if isinstance(kind, EnumType):
+            return None if value in [*kind] else " or ".join(kind)
+        if (kind in (int, bool) and type(value) is not kind) or (
+            kind is float and type(value) not in (int, float)
+        ):
+            return self.range or kind.__name__
         if self.low is None or self.high is None:
             return None
         if self.low <= value <= self.high and not (self.above and value == self.low):

@@ -14,16 +14,17 @@ from common.collaboration.contribution import Codec
 from common.collaboration.opening import process_for
 from common.collaboration.timing import Every
 from common.errors import CollaborationError, InvalidFrameError, ModelMismatchError
+from common.models.registry import LanguageModel
 from common.processes.masked.settings import Order
 from common.processes.masked.state import MaskedState
 from common.text.templates import ChatTemplate, Message, PlainText, Speaker, asked
 from common.wire.frames import Step
-from david_client.asking import Draft, Question, Reply
+from david_client.asking import David, Draft, Reply
 from david_client.checks import check_step
 from david_client.embedded import ask_embedded
 from tests.certificates import issued
 from tests.programs import Pair, address_of, serve
-from tests.serving import beside, question, quiet, serving
+from tests.serving import Asked, beside, question, quiet, serving
 from tests.tiny_masked import save_tiny_masked, tiny_masked
 
 GOLIATH, DAVID = tiny_masked(seed=1), tiny_masked(seed=2)
@@ -48,17 +49,24 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {side: issued(folder, name, authority, host) for side, (name, host) in names.items()}
 
 
-def here(question: Question, drafts: Any = quiet) -> Reply:
-    return beside(ask_embedded(question, DAVID, GOLIATH, on_draft=drafts))
+def asked_of(model: LanguageModel = DAVID, **requested: Any) -> Asked:
+    asking = question(**{"steps": 5, "max_tokens": 20, "weight": 0.5} | requested)
+    own = asking.david
+    david = David(model, context=own.context, contrast=own.contrast, **own.requested.values)
+    return replace(asking, david=david)
+
+
+def here(asking: Asked, drafts: Any = quiet) -> Reply:
+    return beside(ask_embedded(asking.question, [asking.david], GOLIATH, on_draft=drafts))
 
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_networked_equals_embedded(mode: str, tls: dict[str, Any]) -> None:
-    asked_for = question(**{"steps": 5, "max_tokens": 20, "weight": 0.5} | MODES[mode])
+    asked_for = asked_of(**MODES[mode])
     async with serving(model=GOLIATH, **tls) as served:
-        over = await served.ask(asked_for, david=DAVID)
+        over = await served.ask(asked_for)
     expected = here(asked_for)
-    assert over.tokens == expected.tokens
+    assert over.ids == expected.ids
     assert over.decided == expected.decided
     assert over.finish_reason == expected.finish_reason
     assert (over.steps_run, over.david_steps) == (expected.steps_run, expected.david_steps)
@@ -66,11 +74,11 @@ async def test_networked_equals_embedded(mode: str, tls: dict[str, Any]) -> None
 
 
 async def test_drafts_with_their_guesses_are_those_of_the_embedded_run(tls: dict[str, Any]) -> None:
-    asked_for = question(steps=5, max_tokens=20, weight=0.5)
+    asked_for = asked_of()
     over: list[Draft] = []
     embedded: list[Draft] = []
     async with serving(model=GOLIATH, **tls) as served:
-        await served.ask(asked_for, david=DAVID, on_draft=over.append)
+        await served.ask(asked_for, on_draft=over.append)
     here(asked_for, embedded.append)
     assert [(one.block, one.step, one.t) for one in over] == [
         (one.block, one.step, one.t) for one in embedded
@@ -87,12 +95,17 @@ async def test_a_conversation_with_roles_and_another_template(tls: dict[str, Any
         Message(Speaker.ASSISTANT, "stir <|end|> it"),
         Message(Speaker.USER, "and bread?"),
     )
-    asked_for = replace(question(steps=4, weight=0.5), messages=said)
     plain = replace(DAVID, template=PlainText(DAVID.vocabulary))
+
+    def conversation(model: LanguageModel) -> Asked:
+        asking = asked_of(model, steps=4)
+        return replace(asking, question=replace(asking.question, messages=said))
+
+    asked_for = conversation(DAVID)
     async with serving(model=GOLIATH, **tls) as served:
-        assert (await served.ask(asked_for, david=DAVID)).tokens == here(asked_for).tokens
-        other = await served.ask(asked_for, david=plain)
-        assert other.steps_run == 4
+        assert (await served.ask(asked_for)).ids == here(asked_for).ids
+        other = await served.ask(conversation(plain))
+        assert other.steps_run == 8
 
 
 async def test_a_prompt_that_leaves_out_a_message_is_refused(
@@ -103,18 +116,20 @@ async def test_a_prompt_that_leaves_out_a_message_is_refused(
     monkeypatch.setattr(ChatTemplate, "ids", lambda self, messages: own(self, messages[1:]))
     plain = replace(DAVID, template=PlainText(DAVID.vocabulary))
     async with serving(model=GOLIATH) as served:
+        asking = asked_of(plain, weight=0.0)
+        asking = replace(asking, question=replace(asking.question, messages=said))
         with pytest.raises(ModelMismatchError, match="prompt"):
-            await served.ask(replace(question(weight=0.0), messages=said), david=plain)
+            await served.ask(asking)
 
 
 async def test_certify_is_refused_with_its_reason() -> None:
     async with serving(model=GOLIATH) as served:
         with pytest.raises(CollaborationError, match="certify"):
-            await served.ask(question(certify=True), david=DAVID)
+            await served.ask(asked_of(certify=True))
 
 
 def test_a_state_that_takes_a_token_back_is_refused() -> None:
-    settings = question().settings(default_settings(GOLIATH))
+    settings = asked_of().question.settings(default_settings(GOLIATH))
     process = process_for(GOLIATH.predictor.process, settings, (), GOLIATH.vocabulary.ends)
     none = np.full(12, -1)
 
