@@ -1,6 +1,5 @@
 """Many questions, one after another: each a line of JSON, with settings of its own."""
 
-import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from typing import Any
 from common.denoising.settings import settings_of
 from common.errors import BadDataError, CollaborationError, SessionCancelledError, UsageError
 from common.program.values import changed
-from david_client.asking import Draft, Question, Reply
+from david_client.asking import Draft, Reply
 from david_client.chat.pipe import Pipe
 from david_client.conversation import Collaboration, question_of
 from david_client.resuming import digest
@@ -27,8 +26,8 @@ FIXED = frozenset(
 """Settings that no line can change: who takes part, and where. All others are a question's own."""
 
 
-def parse_line(line: str, settings: DavidSettings) -> Question:
-    """The question of a line, with the settings that hold for it.
+def parse_line(line: str, settings: DavidSettings) -> tuple[DavidSettings, dict[str, str]]:
+    """The settings that hold for a line, and its texts, by the names in `TEXTS`.
 
     Args:
         line: a JSON object with a `prompt`, if wanted a `context` (text, private) and a `suffix`,
@@ -47,8 +46,7 @@ def parse_line(line: str, settings: DavidSettings) -> Question:
             f"expected a text as {name}, got {str(texts[name])[:80]!r}",
             remedy='A line looks like: {"prompt": "How do I make pea soup?", "steps": 16}',
         )
-    own = _changed(settings, record)
-    return question_of(own, texts["prompt"], texts["context"], suffix=texts["suffix"])
+    return _changed(settings, record), texts
 
 
 def _is_text(value: object) -> bool:
@@ -147,30 +145,30 @@ def ask_all(
         CollaborationError: the first line that fails ends it, and the message has its number.
     """
     number = passed
-    with asyncio.Runner() as runner:
-        while True:
-            number += 1
-            try:
-                line = lines.read()
-                if line is None:
-                    return
-                if not line.strip():
-                    continue
-                question = parse_line(line, settings)
-                moments = Moments(now)
-                reply = pair.answer(question, moments.see, runner=runner)
-            except SessionCancelledError:
-                raise
-            except CollaborationError as error:
-                told = f"line {number}: {error.message}"
-                raise type(error)(told, remedy=error.remedy) from error
-            yield (
-                reply,
-                reply.record()
-                | {
-                    "line": number,
-                    "input_sha256": digest(line),
-                    "vocabulary_size": pair.david.vocabulary.size,
-                    "moments": moments.record(),
-                },
-            )
+    while True:
+        number += 1
+        try:
+            line = lines.read()
+            if line is None:
+                return
+            if not line.strip():
+                continue
+            own, texts = parse_line(line, settings)
+            moments = Moments(now)
+            question = question_of(own, texts["prompt"], suffix=texts["suffix"])
+            reply = pair.answer(question, pair.david(own, texts["context"]), moments.see)
+        except SessionCancelledError:
+            raise
+        except CollaborationError as error:
+            told = f"line {number}: {error.message}"
+            raise type(error)(told, remedy=error.remedy) from error
+        yield (
+            reply,
+            reply.record()
+            | {
+                "line": number,
+                "input_sha256": digest(line),
+                "vocabulary_size": pair.model.vocabulary.size,
+                "moments": moments.record(),
+            },
+        )

@@ -63,15 +63,15 @@ def check_opened(opened: Opened, asked: Open, david: LanguageModel) -> None:
     missing = set(asked.required_features) - set(opened.features)
     if missing:
         raise InvalidFrameError(f"opened: expected the features {', '.join(sorted(missing))}")
-    texts = (
-        ("prompt", opened.prompt_ids, david.template.ids(asked.messages)),
-        ("suffix", opened.suffix_ids, david.template.after(asked.suffix)),
-    )
-    for name, came_ids, ours in texts:
-        if came_ids.tolist() != list(ours):
+    agrees = david.template.agrees(opened.prompt_ids.tolist(), asked.messages)
+    suffix = opened.suffix_ids.tolist() == list(david.template.after(asked.suffix))
+    for name, same, came_ids in (
+        ("prompt", agrees, opened.prompt_ids),
+        ("suffix", suffix, opened.suffix_ids),
+    ):
+        if not same:
             raise ModelMismatchError(
-                f"{name}: Goliath writes it with {len(came_ids)} token ids, David with "
-                f"{len(ours)} or other ones",
+                f"{name}: Goliath writes it with {len(came_ids)} token ids that David would not",
                 remedy="Use models with the same tokenizer.json and template",
             )
 

@@ -1,18 +1,15 @@
 """What `david doctor` tries beside the settings."""
 
-import asyncio
 from collections.abc import Callable
 
+from common import David, Goliath, collaborate
 from common.collaboration.compatibility import check_fit, check_process, check_vocabulary
-from common.collaboration.settings import Requested
 from common.models.registry import LanguageModel, open_model
 from common.program.doctor import Doctor
 from common.program.interrupt import run_interruptible
-from common.text.templates import asked
 from common.wire.frames import ServerInfo
-from david_client.asking import Question, Reply
+from david_client.asking import Reply
 from david_client.conversation import load_david, place_of
-from david_client.embedded import ask_embedded
 from david_client.place import Place
 from david_client.settings import DavidSettings
 
@@ -37,37 +34,36 @@ def _check_embedded(checks: Doctor, settings: DavidSettings, david: LanguageMode
     if goliath is None or david is None:
         return
     checks.check("fit", lambda: check_fit(goliath, david), show=lambda _: "they fit")
-    checks.check(
-        "one step",
-        lambda: run_interruptible(
-            ask_embedded(_question(), david, goliath, on_draft=lambda _: None)
-        ),
-        show=_step_shown,
-    )
+    _check_step(checks, Goliath(goliath), david)
 
 
 def _check_server(checks: Doctor, settings: DavidSettings, david: LanguageModel | None) -> None:
-    from david_client.client import ask, probe
+    from david_client.client import probe
 
     place = checks.check("address", lambda: place_of(settings), show=_place_shown)
     if place is None:
         return
-    with asyncio.Runner() as runner:
-        info = checks.check(
-            "server", lambda: run_interruptible(probe(place), runner=runner), show=_server_shown
-        )
-        if info is None or david is None:
-            return
-        for name, probed in _fits(info, david).items():
-            checks.check(name, probed, show=lambda _: "the same")
-        checks.check(
-            "one step",
-            lambda: run_interruptible(
-                ask(_question(), david, place, timeout_s=_TIMEOUT_S, on_draft=lambda _: None),
-                runner=runner,
-            ),
-            show=_step_shown,
-        )
+    info = checks.check("server", lambda: run_interruptible(probe(place)), show=_server_shown)
+    if info is None or david is None:
+        return
+    for name, probed in _fits(info, david).items():
+        checks.check(name, probed, show=lambda _: "the same")
+    goliath = Goliath.connect(
+        place.address,
+        tls=place.tls,
+        insecure=place.insecure,
+        server_name=place.server_name,
+        timeout_s=_TIMEOUT_S,
+    )
+    _check_step(checks, goliath, david)
+
+
+def _check_step(checks: Doctor, goliath: Goliath, david: LanguageModel) -> None:
+    checks.check(
+        "one step",
+        lambda: collaborate(goliath, [David(david)], "hello", seed=0, steps=1),
+        show=_step_shown,
+    )
 
 
 def _fits(info: ServerInfo, david: LanguageModel) -> dict[str, Callable[[], None]]:
@@ -76,10 +72,6 @@ def _fits(info: ServerInfo, david: LanguageModel) -> dict[str, Callable[[], None
         "vocabulary": lambda: check_vocabulary(info.vocabulary, summary),
         "process": lambda: check_process(info.process, process),
     }
-
-
-def _question() -> Question:
-    return Question(asked("hello"), seed=0, requested=Requested({"steps": 1}))
 
 
 def _described(david: LanguageModel) -> str:

@@ -8,7 +8,7 @@ HTTP/2 and TLS add some more.
 """
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,20 +17,19 @@ import grpc
 import grpc.aio
 
 from common.collaboration.batcher import Batcher
-from common.collaboration.compatibility import check_process, check_vocabulary
+from common.collaboration.compatibility import check_process, check_vocabulary, trained_for
 from common.collaboration.contributor import Contributor
+from common.collaboration.opening import contributor_for
 from common.collaboration.settings import ContributorSettings, LateRule, SessionSettings
 from common.denoising.process import Process
-from common.errors import SessionCancelledError, UnreachableError
-from common.models.registry import LanguageModel
+from common.errors import SessionCancelledError, UnreachableError, UsageError
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.wire.channels import KEEPALIVE, Keepalive, error_from_rpc, open_channel
 from common.wire.conversions import server_info_from_proto
 from common.wire.frames import DRAFT, PROTOCOL_VERSION, Completed, Open, Outcome, Role, ServerInfo
-from david_client.asking import CONTRIBUTOR_ID, OnDraft, Question, Reply
+from david_client.asking import CONTRIBUTOR_ID, Counts, David, OnDraft, Question, Reply
 from david_client.checks import check_limits
-from david_client.joining import joined
 from david_client.place import Meter, Place
 from david_client.session import Session
 
@@ -52,13 +51,18 @@ async def probe(place: Place, *, timeout_s: float = PROBE_S) -> ServerInfo:
 
 
 async def ask(
-    question: Question, david: LanguageModel, place: Place, *, timeout_s: float, on_draft: OnDraft
+    question: Question,
+    davids: Sequence[David],
+    place: Place,
+    *,
+    timeout_s: float,
+    on_draft: OnDraft,
 ) -> Reply:
     """Ask a Goliath.
 
     Args:
         question: what is asked.
-        david: the small model.
+        davids: the small model: exactly one.
         place: the server.
         timeout_s: longest time for all of it.
         on_draft: called as each step begins.
@@ -66,17 +70,24 @@ async def ask(
     Raises:
         CollaborationError: any of its kinds; the server's own verdicts among them.
     """
-    begin = time.perf_counter()
+    began = time.perf_counter()
+    if len(davids) != 1:
+        raise UsageError(
+            f"a session with a server: expected one David, got {len(davids)}",
+            remedy="Load Goliath in this process for several; for none give one the weight 0",
+        )
+    (david,) = davids
+    model = david.model_for(None)
     meter = Meter()
-    async with _connected(place, _keepalive(question)) as stub:
+    async with _connected(place, _keepalive(question, david)) as stub:
         info = await _info(stub, meter, timeout_s=min(PROBE_S, timeout_s))
-        check_vocabulary(info.vocabulary, david.vocabulary.summary)
-        check_process(info.process, david.predictor.process)
+        check_vocabulary(info.vocabulary, model.vocabulary.summary)
+        check_process(info.process, trained_for(model))
         settings = question.settings(info.defaults)
-        mine = question.requested.contributor(info.contributor_defaults)
+        mine = david.requested.contributor(info.contributor_defaults)
         check_limits(settings, mine, info.limits)
-        if mine.weight > 0:
-            question.prefixes(david, settings)  # what does not fit is told before a session begins
+        # What does not fit is told before a session begins.
+        prefixes = david.prefixes(model, question, settings) if mine.weight > 0 else ()
         frame = Open(
             role=Role.OWNER,
             contributor_id=CONTRIBUTOR_ID,
@@ -84,17 +95,25 @@ async def ask(
             settings=settings,
             contributor=mine,
             process=info.process,
-            vocabulary=david.vocabulary.summary,
+            vocabulary=model.vocabulary.summary,
             suffix=question.suffix,
             required_features=_features(question, settings),
             optional_features=(DRAFT,),
         )
-        left = timeout_s - (time.perf_counter() - begin)
-        async with Batcher(david.predictor.predict, thread="david") as small:
+        left = timeout_s - (time.perf_counter() - began)
+        async with Batcher(model.predictor.predict, thread="david") as small:
 
             def contributor(process: Process) -> Contributor:
-                return question.contributor(
-                    david, small.predict, process, settings, mine, info.limits
+                return contributor_for(
+                    model,
+                    small.predict,
+                    process,
+                    settings,
+                    mine,
+                    prefixes,
+                    suffix=question.suffix,
+                    contrast=david.contrast,
+                    most_entries=info.limits.max_entries,
                 )
 
             call = stub.Collaborate(timeout=max(left, 0.001))
@@ -102,33 +121,33 @@ async def ask(
                 call,
                 frame,
                 contributor if mine.weight > 0 else None,
-                david,
+                model,
                 meter=meter,
                 on_draft=on_draft,
             )
             completed = await session.run()
-    took = _counts(completed)
-    return Reply(
-        text=david.vocabulary.decode(completed.ids),
-        tokens=tuple(completed.ids.tolist()),
-        finish_reason=completed.finish_reason,
-        goliath=info.model_name,
-        david=david.name,
-        settings=settings,
-        mine=mine,
-        contrast=question.contrast,
-        seconds=time.perf_counter() - begin,
-        suffix=question.suffix,
-        full_text=joined(david.vocabulary, completed.ids.tolist(), after=question.suffix),
-        steps_run=len(session.log),
-        david_steps=took[Outcome.TOOK_PART],
-        missed=took[Outcome.MISSED],
+    took = _outcomes(completed)
+    counts = Counts(
+        david.name,
+        mine,
+        david.contrast,
+        took_part=took[Outcome.TOOK_PART],
         late=took[Outcome.LATE],
+        missed=took[Outcome.MISSED],
+        entries={} if session.contributor is None else dict(session.contributor.entries),
+    )
+    return Reply.of(
+        question,
+        model.vocabulary,
+        completed,
+        began=began,
+        goliath=info.model_name,
+        settings=settings,
+        counts=(counts,),
+        steps_run=len(session.log),
         bytes_up=meter.up,
         bytes_down=meter.down,
-        decided=tuple(completed.decided.tolist()),
         certification=replace(session.tally, uncertified=completed.uncertified),
-        entries={} if session.contributor is None else dict(session.contributor.entries),
     )
 
 
@@ -138,18 +157,18 @@ def _features(question: Question, settings: SessionSettings) -> tuple[str, ...]:
     return tuple(name for name, needed in used.items() if needed)
 
 
-def _counts(completed: Completed) -> dict[Outcome, int]:
+def _outcomes(completed: Completed) -> dict[Outcome, int]:
     mine = [one for one in completed.participations if one.contributor_id == CONTRIBUTOR_ID]
     return {kind: sum(one.count(kind) for one in mine) for kind in Outcome}
 
 
-def _keepalive(question: Question) -> Keepalive:
+def _keepalive(question: Question, david: David) -> Keepalive:
     """With the late rules solo and fail a dead network ends the session within the budget and a
     second: that lies between two pings.
     """
-    if question.requested.values.get("late_rule", LateRule.WAIT) is LateRule.WAIT:
+    if question.requested.values.get("late_rule", LateRule.WAIT) == LateRule.WAIT:
         return KEEPALIVE
-    budget_s = question.requested.contributor(ContributorSettings()).budget_ms / 1000
+    budget_s = david.requested.contributor(ContributorSettings()).budget_ms / 1000
     # An answer that takes this long, at least .4 s, leaves David no time for a contribution.
     return Keepalive(0.5, min(max(0.4, 0.9 * budget_s), KEEPALIVE.answer_s))
 

@@ -1,16 +1,16 @@
 """From settings and texts to a reply: loads what is needed, and asks here or over the wire."""
 
 import secrets
-from asyncio import Runner
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from common import David, Goliath, stream
 from common.collaboration.compatibility import default_settings
+from common.collaboration.settings import Requested
 from common.errors import UsageError
 from common.models.registry import LanguageModel, open_model
 from common.program.console import note
 from common.program.device import settle_device
-from common.program.interrupt import run_interruptible
 from common.program.tls import tls_files
 from common.text.templates import asked
 from common.text.vocabulary import Vocabulary
@@ -20,73 +20,60 @@ from david_client.settings import DavidSettings
 from david_client.texts import unknown_note
 from david_client.view import View
 
-if TYPE_CHECKING:
-    from common.guidance.guide import Guide
-
-
-@dataclass(frozen=True, slots=True)
-class Here:
-    """A large model in this process."""
-
-    model: LanguageModel
-    guide: "Guide | None" = None
-    """What steers it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Collaboration:
     """The small model, ready, and the large one or the way to it: one question or many."""
 
-    david: LanguageModel
-    goliath: Here | Place
-    timeout_s: float
-    """Longest time for one answer of a server."""
+    model: LanguageModel
+    """The small one."""
+    goliath: Goliath
+    address: str = ""
+    """Where the large one is; empty for this process."""
 
-    def ask(
-        self, question: Question, view: View, *, title: str = "", runner: Runner | None = None
-    ) -> Reply:
+    def david(self, settings: DavidSettings, context: str) -> David:
+        """The small model's part, by these settings."""
+        return David(self.model, context=context, **settings.contributor())
+
+    def ask(self, question: Question, david: David, view: View, *, title: str = "") -> Reply:
         """Ask, with the draft in the view.
 
         Args:
             question: what is asked.
+            david: the small model's part.
             view: where the draft is shown.
             title: what the view calls this answer, where there are several: "gap 2 of 3".
-            runner: the event loop to use for a server. A program that asks more than once keeps
-                one: gRPC dislikes a second loop in a process.
 
         Raises:
-            CollaborationError: any of its kinds; `SessionCancelledError` for Ctrl-C while a server
-                answers.
+            CollaborationError: any of its kinds.
         """
-        view.begin(question, self.david, title=title)
-        if isinstance(self.goliath, Place):
-            view.say(f"asking {self.goliath.address} ...")
-        reply = self.answer(question, view.show, runner=runner)
+        view.begin(question, david, title=title)
+        if self.address:
+            view.say(f"asking {self.address} ...")
+        reply = self.answer(question, david, view.show)
         view.finish(reply)
         return reply
 
-    def answer(
-        self, question: Question, on_draft: OnDraft, *, runner: Runner | None = None
-    ) -> Reply:
+    def answer(self, question: Question, david: David, on_draft: OnDraft) -> Reply:
         """Ask without a view; `on_draft` is called as each step begins.
 
         Raises:
             CollaborationError: as `ask`.
         """
-        if isinstance(self.goliath, Here):
-            from david_client.embedded import ask_embedded
-
-            here = self.goliath
-            asking = ask_embedded(
-                question, self.david, here.model, on_draft=on_draft, guide=here.guide
-            )
-        else:
-            from david_client.client import ask
-
-            asking = ask(
-                question, self.david, self.goliath, timeout_s=self.timeout_s, on_draft=on_draft
-            )
-        return run_interruptible(asking, runner=runner)
+        drafts = stream(
+            self.goliath,
+            [david],
+            question.messages,
+            seed=question.seed,
+            suffix=question.suffix,
+            **question.requested.values,
+        )
+        with closing(drafts):
+            for draft in drafts:
+                if draft.answer is not None:
+                    return draft.answer
+                on_draft(draft)
+        raise AssertionError("the last draft has the answer")
 
 
 def converse(
@@ -97,19 +84,22 @@ def converse(
     Raises:
         CollaborationError: any of its kinds.
     """
-    question = question_of(settings, prompt, context, suffix=suffix)
-    pair = collaborate(settings, question)
-    warn_of_unknown(pair.david.vocabulary, prompt=prompt, suffix=suffix, context=context)
-    return pair.ask(question, view)
+    question = question_of(settings, prompt, suffix=suffix)
+    pair = collaborate(settings, question, context)
+    warn_of_unknown(pair.model.vocabulary, prompt=prompt, suffix=suffix, context=context)
+    return pair.ask(question, pair.david(settings, context), view)
 
 
-def collaborate(settings: DavidSettings, question: Question | None = None) -> Collaboration:
+def collaborate(
+    settings: DavidSettings, question: Question | None = None, context: str = ""
+) -> Collaboration:
     """Load what these settings name.
 
     Args:
         settings: what to load.
         question: what will be asked, if it is known: a context that is too long in any case is
             refused before the large model is loaded.
+        context: the private text then.
 
     Raises:
         BadDataError: it is.
@@ -119,37 +109,38 @@ def collaborate(settings: DavidSettings, question: Question | None = None) -> Co
         VocabularyMismatchError: the guide's is not the large model's.
     """
     choice = settings.guidance
-    if choice is not None and not settings.embedded:
+    if settings.embedded:
+        david = load_david(settings)
+        _check_context(settings, question, context, david)
+        goliath = Goliath.load(
+            settings.goliath_model, device=settings.device, dtype=settings.dtype, guide=choice
+        )
+        return Collaboration(david, goliath)
+    if choice is not None:
         raise UsageError(
             f"a guide works on the large model's logits, and that model runs at {settings.goliath}",
             remedy="Leave --guide out, or have it given to `goliath serve` by who runs that server",
         )
-    place = None if settings.embedded else place_of(settings)
+    place = place_of(settings)
+    goliath = Goliath.connect(
+        place.address,
+        tls=place.tls,
+        insecure=place.insecure,
+        server_name=place.server_name,
+        timeout_s=settings.timeout,
+    )
     david = load_david(settings)
-    if question is not None and settings.weight != 0:
-        _check_context(question, david)
-    if place is not None:
-        return Collaboration(david, place, settings.timeout)
-    model = open_model(settings.goliath_model, device=_device(settings), dtype=settings.dtype)
-    guide = None
-    if choice is not None:
-        from common.guidance.loading import load_guide
-
-        guide = load_guide(choice, model, longest_block=model.predictor.max_positions)
-    return Collaboration(david, Here(model, guide), settings.timeout)
+    _check_context(settings, question, context, david)
+    return Collaboration(david, goliath, settings.goliath)
 
 
-def question_of(
-    settings: DavidSettings, prompt: str, context: str, *, suffix: str = ""
-) -> Question:
+def question_of(settings: DavidSettings, prompt: str, *, suffix: str = "") -> Question:
     """The question that these settings and texts make; an unset seed is drawn."""
     return Question(
         messages=asked(prompt),
         seed=secrets.randbits(32) if settings.seed is None else settings.seed,
         suffix=suffix,
-        context=context,
-        contrast=settings.contrast,
-        requested=settings.requested(),
+        requested=Requested(settings.requested()),
     )
 
 
@@ -161,9 +152,14 @@ def warn_of_unknown(vocabulary: Vocabulary, **texts: str) -> None:
             note(warning)
 
 
-def _check_context(question: Question, david: LanguageModel) -> None:
-    if len(david.vocabulary.encode(question.context).ids) > david.predictor.max_positions:
-        question.prefixes(david, question.settings(default_settings(david)))
+def _check_context(
+    settings: DavidSettings, question: Question | None, context: str, model: LanguageModel
+) -> None:
+    if question is None or settings.weight == 0:
+        return
+    if len(model.vocabulary.encode(context).ids) > model.predictor.max_positions:
+        david = David(model, context=context, **settings.contributor())
+        david.prefixes(model, question, question.settings(default_settings(model)))
 
 
 def load_david(settings: DavidSettings) -> LanguageModel:
@@ -172,7 +168,8 @@ def load_david(settings: DavidSettings) -> LanguageModel:
     Raises:
         BadModelError: it cannot be loaded.
     """
-    return open_model(settings.model, device=_device(settings), dtype=settings.dtype)
+    device = settle_device(settings.device, threads=settings.threads)
+    return open_model(settings.model, device=device, dtype=settings.dtype)
 
 
 def place_of(settings: DavidSettings) -> Place:
@@ -190,7 +187,3 @@ def place_of(settings: DavidSettings) -> Place:
     return Place(
         settings.goliath, tls=tls, insecure=settings.insecure, server_name=settings.server_name
     )
-
-
-def _device(settings: DavidSettings) -> str:
-    return settle_device(settings.device, threads=settings.threads)

@@ -1,87 +1,128 @@
 """Goliath in this process: the same driver, the same codec, no wire."""
 
 import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 
 from common.collaboration.batcher import Batcher
 from common.collaboration.certification import AskCaps
 from common.collaboration.compatibility import check_fit, default_settings
+from common.collaboration.contributor import Contributor
 from common.collaboration.driver import Drive, Local
-from common.collaboration.opening import plan_for
-from common.collaboration.settings import ContributorSettings, Limits
+from common.collaboration.opening import contributor_for, plan_for
+from common.collaboration.settings import ContributorSettings, Limits, SessionSettings
 from common.collaboration.timing import timing_of
-from common.denoising.process import Shown
+from common.denoising.process import Process, Shown
 from common.denoising.streams import Philox
+from common.errors import UsageError
 from common.guidance.guide import Guide, guided
 from common.models.registry import LanguageModel
-from david_client.asking import CONTRIBUTOR_ID, Draft, OnDraft, Question, Reply
-from david_client.joining import joined
+from david_client.asking import CONTRIBUTOR_ID, Counts, David, Draft, OnDraft, Question, Reply
 
 
 async def ask_embedded(
     question: Question,
-    david: LanguageModel,
+    davids: Sequence[David],
     goliath: LanguageModel,
     *,
     on_draft: OnDraft,
     guide: Guide | None = None,
+    process: Callable[[SessionSettings], Process] | None = None,
+    defaults: SessionSettings | None = None,
 ) -> Reply:
     """Ask a large model in this process; the late rules mean nothing here, since nothing is late.
 
     Args:
         question: what is asked.
-        david: the small model.
+        davids: the small models; none for the large one alone.
         goliath: the large model.
         on_draft: called as each step begins.
         guide: what steers the large model; None for nothing.
+        process: makes the process of a session; None for the one that the model was trained for.
+        defaults: what holds where nothing else is requested; None for what suits the model.
 
     Raises:
         BadDataError: the prompt is empty or does not fit.
         IncompatibleError: the models do not fit together.
-        UsageError: the question has a lag together with an `every`.
+        UsageError: weights over 1 in all, or the question has a lag together with an `every`.
     """
-    begin = time.perf_counter()
-    check_fit(goliath, david)
-    settings = question.settings(default_settings(goliath))
-    mine = question.requested.contributor(ContributorSettings())
-    plan = plan_for(goliath, settings, messages=question.messages, suffix=question.suffix)
+    began = time.perf_counter()
+    settings = question.settings(defaults or default_settings(goliath))
+    mine = [david.requested.contributor(ContributorSettings()) for david in davids]
+    weight = sum(one.weight for one in mine)
+    if weight > 1 + 1e-9:
+        raise UsageError(f"weights: expected at most 1 in all, got {weight:g}")
+    plan = plan_for(
+        goliath,
+        settings,
+        messages=question.messages,
+        suffix=question.suffix,
+        process=process and process(settings),
+    )
     limits = Limits()
     caps = AskCaps(limits.max_ask_ids_per_position, limits.max_ask_ids)
-    async with (
-        Batcher(guided(goliath.predictor.predict, guide)) as large,
-        Batcher(david.predictor.predict) as small,
-    ):
-        contributor, taking_part = None, {}
-        if mine.weight > 0:
-            contributor = question.contributor(david, small.predict, plan.process, settings, mine)
-            taking_part[CONTRIBUTOR_ID] = Local(contributor, mine.weight, timing_of(settings))
+    async with AsyncExitStack() as stack:
+        large = Batcher(guided(goliath.predictor.predict, guide))
+        await stack.enter_async_context(large)
+        contributors: dict[int, Contributor] = {}
+        for number, (david, own) in enumerate(zip(davids, mine, strict=True)):
+            model = david.model_for(goliath)
+            check_fit(goliath, model)
+            if own.weight == 0:
+                continue
+            small = await stack.enter_async_context(Batcher(model.predictor.predict))
+            contributors[number] = contributor_for(
+                model,
+                small.predict,
+                plan.process,
+                settings,
+                own,
+                david.prefixes(model, question, settings),
+                suffix=question.suffix,
+                contrast=david.contrast,
+                most_entries=limits.max_entries,
+            )
         drive = Drive(
             plan,
             large.predict,
-            taking_part,
+            {
+                f"{CONTRIBUTOR_ID}-{number}": Local(one, mine[number].weight, timing_of(settings))
+                for number, one in contributors.items()
+            },
             stream=Philox(settings.seed),
             caps=caps if settings.certify else None,
         )
 
         def show(shown: Shown) -> None:
-            on_draft(Draft.of(settings, shown, goliath=goliath.name, weight=mine.weight))
+            on_draft(
+                Draft.of(
+                    settings,
+                    shown,
+                    goliath=goliath.name,
+                    weight=weight,
+                    vocabulary=goliath.vocabulary,
+                )
+            )
 
         result = await drive.run(show)
-    return Reply(
-        text=goliath.vocabulary.decode(result.ids),
-        tokens=tuple(result.ids.tolist()),
-        finish_reason=result.finish_reason,
+    return Reply.of(
+        question,
+        goliath.vocabulary,
+        result,
+        began=began,
         goliath=goliath.name,
-        david=david.name,
         settings=settings,
-        mine=mine,
-        contrast=question.contrast,
-        seconds=time.perf_counter() - begin,
-        suffix=question.suffix,
-        full_text=joined(goliath.vocabulary, result.ids.tolist(), after=question.suffix),
+        counts=tuple(
+            Counts(
+                david.name,
+                own,
+                david.contrast,
+                took_part=result.steps if number in contributors else 0,
+                entries=dict(contributors[number].entries) if number in contributors else {},
+            )
+            for number, (david, own) in enumerate(zip(davids, mine, strict=True))
+        ),
         steps_run=result.steps,
-        david_steps=result.steps if taking_part else 0,
-        decided=tuple(result.decided.tolist()),
         guide=None if guide is None else guide.choice,
         certification=drive.tally,
-        entries={} if contributor is None else dict(contributor.entries),
     )

@@ -1,12 +1,11 @@
 """Filling the gaps of a text: one session each, from left to right."""
 
-from asyncio import Runner
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from typing import Any
 
-from common.collaboration.certification import Tally
+from common.collaboration.contribution import Tally
 from common.collaboration.settings import Requested, SessionSettings
 from common.denoising.plan import FinishReason
 from common.text.templates import asked
@@ -141,17 +140,16 @@ def infill(
     Raises:
         CollaborationError: any of its kinds.
     """
-    question = question_of(settings, "", context)
-    pair = collaborate(settings, question)
-    vocabulary = pair.david.vocabulary
+    question = question_of(settings, "")
+    pair = collaborate(settings, question, context)
+    vocabulary, david = pair.model.vocabulary, pair.david(settings, context)
     warn_of_unknown(vocabulary, prompt=" ".join(gapped.texts), suffix=suffix, context=context)
     gapped = followed_by(gapped, suffix, vocabulary)
-    with Runner() as runner:
 
-        def ask(question: Question, title: str) -> Reply:
-            return pair.ask(question, view, title=title, runner=runner)
+    def ask(question: Question, title: str) -> Reply:
+        return pair.ask(question, david, view, title=title)
 
-        return fill_gaps(gapped, question, vocabulary, ask)
+    return fill_gaps(gapped, question, vocabulary, ask)
 
 
 def followed_by(gapped: Gapped, suffix: str, vocabulary: Vocabulary) -> Gapped:
@@ -195,7 +193,7 @@ def fill_gaps(
             ),
             f"gap {number + 1} of {len(gapped.gaps)}",
         )
-        joint = join(vocabulary, reply.tokens, before=before, after=after)
+        joint = join(vocabulary, reply.ids, before=before, after=after)
         texts[number] = texts[number].rstrip() + joint.left
         texts[number + 1] = joint.right + after.lstrip()
         replies.append(

@@ -73,7 +73,7 @@ class Header(_Record):
     weight: Share | None = None
     goliath: Name | None = None
     david: Name = ""
-    vocabulary: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    vocabulary: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     settings: _Terms | None = None
 
 

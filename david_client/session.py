@@ -8,8 +8,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from common.collaboration.certification import Tally
-from common.collaboration.contribution import Ask, Contribution
+from common.collaboration.contribution import Ask, Contribution, Tally
 from common.collaboration.contributor import Contributor
 from common.collaboration.opening import process_for
 from common.collaboration.timing import timing_of
@@ -156,6 +155,7 @@ class Session:
                 shown,
                 goliath=self._opened.model_name,
                 weight=self._open.contributor.weight,
+                vocabulary=self._david.vocabulary,
                 bytes_up=self._meter.up,
                 bytes_down=self._meter.down,
             )

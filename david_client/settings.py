@@ -10,7 +10,6 @@ from common.collaboration.settings import (
     ContributorSettings,
     LateRule,
     OwnSettings,
-    Requested,
     SessionSettings,
     conflict,
 )
@@ -105,7 +104,7 @@ class DavidSettings(ProgramSettings):
     )
     model: str = setting(DEFAULT_DAVID, "Small model, folder or name", panel=Panel.PRIVATE_MODEL)
     weight: float | None = borrowed(ContributorSettings, "weight", optional=True)
-    contrast: float = borrowed(OwnSettings, "contrast", source="")
+    contrast: float = borrowed(OwnSettings, "contrast")
     steps: int | None = borrowed(SessionSettings, "steps", optional=True)
     block: int | None = borrowed(SessionSettings, "block_length", optional=True)
     max_tokens: int | None = borrowed(SessionSettings, "max_tokens", optional=True)
@@ -131,7 +130,7 @@ class DavidSettings(ProgramSettings):
         SessionSettings,
         "seed",
         optional=True,
-        source="",
+        source=None,
         shown="drawn, and reported",
     )
     late: LateRule | None = borrowed(SessionSettings, "late_rule", optional=True)
@@ -165,6 +164,11 @@ class DavidSettings(ProgramSettings):
         """Whether Goliath runs in this process."""
         return self.goliath == EMBEDDED
 
-    def requested(self) -> Requested:
-        """What is set of a session's settings and a contributor's, by their names there."""
-        return Requested(lent(self) | ({} if self.halt is None else halting(self.halt)))
+    def requested(self) -> dict[str, Any]:
+        """What is set of a session's settings, by their names there."""
+        named = lent(self, SessionSettings, SimplexSettings)
+        return named | ({} if self.halt is None else halting(self.halt))
+
+    def contributor(self) -> dict[str, Any]:
+        """What is set of David's part, by its names there."""
+        return lent(self, ContributorSettings, OwnSettings)

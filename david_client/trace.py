@@ -26,8 +26,7 @@ from common.errors import (
 from common.program.files import private
 
 if TYPE_CHECKING:
-    from common.models.registry import LanguageModel
-    from david_client.asking import Draft, Question, Reply
+    from david_client.asking import David, Draft, Question, Reply
     from david_client.view.sketch import Sketch
 
 VERSION = 1
@@ -85,8 +84,9 @@ class Trace:
         """Close the file."""
         self._file.close()
 
-    def begin(self, question: "Question", david: "LanguageModel", *, title: str) -> None:
+    def begin(self, question: "Question", david: "David", *, title: str) -> None:
         """Remember what is asked, without the context; it is written when the terms are known."""
+        summary = david.model_for(None).vocabulary.summary
         self._header = {
             "type": "header",
             "version": VERSION,
@@ -95,11 +95,11 @@ class Trace:
             "prompt": question.prompt,
             "suffix": question.suffix,
             "seed": question.seed,
-            "contrast": question.contrast,
-            "weight": question.requested.values.get("weight"),
+            "contrast": david.contrast,
+            "weight": david.requested.values.get("weight"),
             "goliath": None,
             "david": david.name,
-            "vocabulary": david.vocabulary.summary.fingerprint,
+            "vocabulary": summary.fingerprint,
             "settings": None,
         }
         self._open = True
@@ -138,7 +138,7 @@ class Trace:
             BadFileError: the file cannot be written any more.
         """
         settings = reply.settings
-        self._head(settings=asdict(settings), goliath=reply.goliath, weight=reply.mine.weight)
+        self._head(settings=asdict(settings), goliath=reply.goliath, weight=reply.weight)
         record = reply.record() | {"text": sketch.text, "seconds": round(sketch.seconds, 6)}
         marked = {"words": _words(sketch), "decided": list(reply.decided)}
         self._write({"type": "reply", "block": sketch.block} | record | marked)

@@ -67,4 +67,4 @@ class GoliathSettings(ProgramSettings):
 
     def limits(self) -> Limits:
         """What sessions may use."""
-        return Limits(**lent(self))
+        return Limits(**lent(self, Limits))

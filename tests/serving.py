@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import grpc.aio
@@ -14,8 +14,9 @@ import pytest
 from common.collaboration.batcher import Batcher, Predict
 from common.collaboration.compatibility import default_settings
 from common.collaboration.contribution import Contribution
+from common.collaboration.contributor import Contributor
 from common.collaboration.driver import Drive, Local
-from common.collaboration.opening import plan_for, process_for
+from common.collaboration.opening import contributor_for, plan_for, process_for
 from common.collaboration.settings import (
     Codec,
     ContributorSettings,
@@ -25,10 +26,11 @@ from common.collaboration.settings import (
 )
 from common.collaboration.timing import timing_of
 from common.denoising.loop import Result
+from common.denoising.plan import Plan
 from common.denoising.process import Shown
 from common.denoising.streams import Philox
 from common.guidance.guide import Guide, guided
-from common.models.registry import simplex_model
+from common.models.registry import LanguageModel, simplex_model
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
 from common.text.templates import asked as asked_for
@@ -47,7 +49,7 @@ from common.wire.conversions import (
 )
 from common.wire.frames import Open, Opened, Role, ServerFrame
 from common.wire.tls import TlsFiles
-from david_client.asking import CONTRIBUTOR_ID, Draft, Question, Reply
+from david_client.asking import CONTRIBUTOR_ID, David, Draft, Question, Reply
 from david_client.client import Place, ask
 from david_client.embedded import ask_embedded
 from goliath_server.health import Health
@@ -67,15 +69,62 @@ def quiet(_: Draft) -> None:
     """Show nothing."""
 
 
-def question(**requested: Any) -> Question:
-    special = {n: requested.pop(n) for n in ("context", "contrast", "suffix") if n in requested}
-    seed = requested.pop("seed", 5)
-    return Question(
-        asked_for(requested.pop("prompt", PROMPT)),
-        seed,
-        requested=Requested({"steps": 4} | requested),
-        **special,
+@dataclass(frozen=True)
+class Asked:
+    """A question, and the David that helps with it."""
+
+    question: Question
+    david: David
+
+    @property
+    def settings(self) -> SessionSettings:
+        return self.question.settings(default_settings(GOLIATH))
+
+    @property
+    def mine(self) -> ContributorSettings:
+        return self.david.requested.contributor(ContributorSettings())
+
+    @property
+    def plan(self) -> Plan:
+        return plan_for(
+            GOLIATH,
+            self.settings,
+            messages=self.question.messages,
+            suffix=self.question.suffix,
+        )
+
+    def contributor(self, rows: Any) -> Contributor:
+        """David's part in a session with this plan."""
+        return contributor_for(
+            DAVID,
+            rows,
+            self.plan.process,
+            self.settings,
+            self.mine,
+            self.david.prefixes(DAVID, self.question, self.settings),
+            suffix=self.question.suffix,
+            contrast=self.david.contrast,
+        )
+
+
+def question(**requested: Any) -> Asked:
+    names = ("context", "contrast", *(one.name for one in fields(ContributorSettings)))
+    own = {name: requested.pop(name) for name in names if name in requested}
+    return Asked(
+        Question(
+            asked_for(requested.pop("prompt", PROMPT)),
+            requested.pop("seed", 5),
+            requested.pop("suffix", ""),
+            Requested({"steps": 4} | requested),
+        ),
+        David(DAVID, **own),
     )
+
+
+async def ask_at(
+    place: Place, asked: Asked, *, timeout_s: float = 60, on_draft: Any = quiet
+) -> Reply:
+    return await ask(asked.question, [asked.david], place, timeout_s=timeout_s, on_draft=on_draft)
 
 
 def settings(**changes: Any) -> SessionSettings:
@@ -118,8 +167,8 @@ class Served:
     def place(self) -> Place:
         return Place(self.address, tls=self.tls, insecure=self.tls is None)
 
-    async def ask(self, asked: Question, *, timeout_s: float = 60, on_draft: Any = quiet) -> Reply:
-        return await ask(asked, DAVID, self.place, timeout_s=timeout_s, on_draft=on_draft)
+    async def ask(self, asked: Asked, **options: Any) -> Reply:
+        return await ask_at(self.place, asked, **options)
 
 
 @asynccontextmanager
@@ -134,6 +183,7 @@ async def serving(
     host: str = "127.0.0.1",
     keepalive: Keepalive = KEEPALIVE,
     predict: Predict | None = None,
+    model: LanguageModel | None = None,
 ) -> AsyncIterator[Served]:
     limits = limits or Limits()
     server, port = open_server(
@@ -145,19 +195,21 @@ async def serving(
     await health.set(serving=ready)
     await server.start()
     try:
-        own = guided(GOLIATH.predictor.predict, guide)
+        model = model or GOLIATH
+        own = guided(model.predictor.predict, guide)
         async with Batcher(predict or own, thread="model") as batcher:
             if ready:
-                service.begin(Host(GOLIATH, limits, guide and guide.choice), batcher)
+                service.begin(Host(model, limits, guide and guide.choice), batcher)
             yield Served(service, server, health, join_address(host, port), client_tls)
     finally:
         await server.stop(None)
 
 
-def embedded(asked: Question, guide: Guide | None = None) -> Reply:
+def embedded(asked: Asked, guide: Guide | None = None, on_draft: Any = quiet) -> Reply:
     """The embedded answer, also from within a running event loop."""
-    asking = ask_embedded(asked, DAVID, GOLIATH, on_draft=quiet, guide=guide)
-    return beside(asking)
+    return beside(
+        ask_embedded(asked.question, [asked.david], GOLIATH, on_draft=on_draft, guide=guide)
+    )
 
 
 def beside(work: Coroutine[Any, Any, _T]) -> _T:
@@ -166,11 +218,11 @@ def beside(work: Coroutine[Any, Any, _T]) -> _T:
         return thread.submit(asyncio.run, work).result()
 
 
-async def same_over_the_wire(asked: Question) -> Reply:
+async def same_over_the_wire(asked: Asked) -> Reply:
     """The networked answer, which is the embedded one in all that can be compared."""
     async with serving() as served:
         over, here = await served.ask(asked), embedded(asked)
-    assert over.tokens == here.tokens
+    assert over.ids == here.ids
     assert over.finish_reason == here.finish_reason
     assert (over.steps_run, over.david_steps) == (here.steps_run, here.david_steps)
     assert over.david_steps == over.steps_run
@@ -205,20 +257,21 @@ class Sometimes(Local):
         return await super().contribution(step) if self._now else None
 
 
-async def _generated_with(asked: Question, took_part: set[int]) -> Result:
-    terms = asked.settings(default_settings(GOLIATH))
-    own = asked.requested.contributor(ContributorSettings())
-    plan = plan_for(GOLIATH, terms, messages=asked.messages)
+async def _generated_with(asked: Asked, took_part: set[int]) -> Result:
+    terms = asked.settings
     async with Batcher(DAVID.predictor.predict) as small, Batcher(GOLIATH.predictor.predict) as big:
-        david = asked.contributor(DAVID, small.predict, plan.process, terms, own)
         local = Sometimes(
-            david, own.weight, timing_of(terms), took_part=took_part, steps=terms.steps
+            asked.contributor(small.predict),
+            asked.mine.weight,
+            timing_of(terms),
+            took_part=took_part,
+            steps=terms.steps,
         )
-        drive = Drive(plan, big.predict, {CONTRIBUTOR_ID: local}, stream=Philox(terms.seed))
+        drive = Drive(asked.plan, big.predict, {CONTRIBUTOR_ID: local}, stream=Philox(terms.seed))
         return await drive.run()
 
 
-def generated_with(asked: Question, took_part: set[int]) -> Result:
+def generated_with(asked: Asked, took_part: set[int]) -> Result:
     """The local run in which David took part in just these steps, counted over all blocks."""
     return beside(_generated_with(asked, took_part))
 

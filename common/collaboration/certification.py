@@ -43,31 +43,6 @@ class AskCaps:
     """At all positions together."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """What certification came to, over the steps of a session."""
-
-    uncertified: int = 0
-    """Positions where entries that were not sent could have mattered."""
-    asks: int = 0
-    """Asks to a David."""
-    asked_ids: int = 0
-    """Ids in them."""
-    asked_positions: int = 0
-    """Positions in them."""
-
-    @property
-    def doubted(self) -> int:
-        """Most positions that were not certified at once: those asked about, and those left."""
-        return self.asked_positions + self.uncertified
-
-    def count(self, ask: Ask) -> None:
-        """Count an ask."""
-        self.asks += 1
-        self.asked_ids += len(ask.ids)
-        self.asked_positions += len(ask.positions)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Doubt:
     """A step's fused scores, and what is not certain of what is read of them."""

@@ -35,18 +35,23 @@ def check_vocabulary(goliath: VocabularySummary, david: VocabularySummary) -> No
         )
 
 
-def check_process(goliath: ProcessFacts, david: ProcessFacts) -> None:
-    """Compare the diffusion processes of the two models.
+def check_process(goliath: ProcessFacts | None, david: ProcessFacts | None) -> None:
+    """Compare the diffusion processes of the two models; a David that was trained for none fits.
 
     Raises:
         ProcessMismatchError: they differ.
     """
-    same = goliath.name == david.name
-    ours, theirs = (asdict(one) if same else {"process": one.name} for one in (goliath, david))
-    wrong = [name for name in ours if ours[name] != theirs[name]]
+    if david is None:
+        return
+    if goliath is not None and goliath.name == david.name:
+        ours, theirs = asdict(goliath), asdict(david)
+    else:
+        ours, theirs = {"process": goliath and goliath.name}, {"process": david.name}
+    wrong = [name for name in theirs if ours.get(name) != theirs[name]]
     if wrong:
         listed = "; ".join(
-            f"{name}: Goliath {_shown(ours[name])}, David {_shown(theirs[name])}" for name in wrong
+            f"{name}: Goliath {_shown(ours.get(name))}, David {_shown(theirs.get(name))}"
+            for name in wrong
         )
         raise ProcessMismatchError(
             f"the models were trained for different diffusion processes ({listed})",
@@ -65,4 +70,9 @@ def check_fit(goliath: LanguageModel, david: LanguageModel) -> None:
         VocabularyMismatchError, ProcessMismatchError: the models do not fit.
     """
     check_vocabulary(goliath.vocabulary.summary, david.vocabulary.summary)
-    check_process(goliath.predictor.process, david.predictor.process)
+    check_process(trained_for(goliath), trained_for(david))
+
+
+def trained_for(model: LanguageModel) -> ProcessFacts | None:
+    """The diffusion process that a model was trained for; None where it was for none."""
+    return getattr(model.predictor, "process", None)

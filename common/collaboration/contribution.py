@@ -87,6 +87,31 @@ class Answer:
     """(ids asked for,) float16, in the order of the `Ask`."""
 
 
+@dataclass(slots=True)
+class Tally:
+    """What certification came to, over the steps of a session."""
+
+    uncertified: int = 0
+    """Positions where entries that were not sent could have mattered."""
+    asks: int = 0
+    """Asks to a David."""
+    asked_ids: int = 0
+    """Ids in them."""
+    asked_positions: int = 0
+    """Positions in them."""
+
+    @property
+    def doubted(self) -> int:
+        """Most positions that were not certified at once: those asked about, and those left."""
+        return self.asked_positions + self.uncertified
+
+    def count(self, ask: Ask) -> None:
+        """Count an ask."""
+        self.asks += 1
+        self.asked_ids += len(ask.ids)
+        self.asked_positions += len(ask.positions)
+
+
 def entries_at(rows: Mapping[int, int], share: float) -> int:
     """The number of entries that this share of rows does not pass: 0.5 is their median.
 

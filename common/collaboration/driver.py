@@ -12,8 +12,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 from torch import Tensor
 
-from common.collaboration.certification import AskCaps, Tally, all_answered, doubts
-from common.collaboration.contribution import Answer, Ask, Contribution, for_open
+from common.collaboration.certification import AskCaps, all_answered, doubts
+from common.collaboration.contribution import Answer, Ask, Contribution, Tally, for_open
 from common.collaboration.contributor import Contributor
 from common.collaboration.fusion import Voice
 from common.collaboration.timing import Timing

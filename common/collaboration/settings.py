@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from enum import StrEnum
+from enum import EnumType, StrEnum
 from typing import Any, TypeVar
 
 from common.collaboration.timing import MAX_LAG, Every
@@ -255,7 +255,8 @@ class Requested:
         for one, known in settings_of(type(defaults)):
             if one.name in self.values:
                 value = self.values[one.name]
-                if expected := known.refusal(value):
-                    raise UsageError(f"{one.name}: expected {expected}, got {value}")
-                mine[one.name] = value
+                if expected := known.refusal(value, one.type):
+                    raise UsageError(f"{one.name}: expected {expected}, got {value!r}")
+                # An enum's member may be given by its value.
+                mine[one.name] = one.type(value) if isinstance(one.type, EnumType) else value
         return replace(defaults, **mine)  # type: ignore[type-var]

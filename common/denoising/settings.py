@@ -6,6 +6,7 @@ Importing this imports no torch.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
+from enum import EnumType
 from typing import Any
 
 
@@ -44,7 +45,7 @@ class Setting:
         panel: Heading under which a command lists it.
         metavar: What stands for its value in the help, such as HOST:PORT.
         argument: Whether a command takes it by its place, without a flag.
-        source: Its name in the dataclass that it is borrowed from; empty for one of its own.
+        source: The dataclass that it is borrowed from, and its name there; None for one of its own.
     """
 
     help: str
@@ -57,10 +58,18 @@ class Setting:
     panel: str = ""
     metavar: str | None = None
     argument: bool = False
-    source: str = ""
+    source: tuple[type[Any], str] | None = None
 
-    def refusal(self, value: Any) -> str | None:
-        """What is expected in place of a value that cannot be; None for one that can."""
+    def refusal(self, value: Any, kind: Any = None) -> str | None:
+        """What is expected in place of a value; None where it is in range, and of the type of the
+        field where that is given.
+        """
+        if isinstance(kind, EnumType):
+            return None if value in [*kind] else " or ".join(kind)
+        if (kind in (int, bool) and type(value) is not kind) or (
+            kind is float and type(value) not in (int, float)
+        ):
+            return self.range or kind.__name__
         if not self.holds(value):
             return self.range
         try:
@@ -114,7 +123,7 @@ def borrowed(
     """
     one, known = next(pair for pair in settings_of(kind) if pair[0].name == name)
     default: Any = one.default
-    facts: dict[str, Any] = {"source": name}
+    facts: dict[str, Any] = {"source": (kind, name)}
     if scale != 1:
         default /= scale
         facts |= {end: getattr(known, end) / scale for end in ("low", "high")}
@@ -136,13 +145,13 @@ def values_of(settings: Any) -> dict[str, Any]:
     return {one.name: getattr(settings, one.name) for one, _ in settings_of(type(settings))}
 
 
-def lent(settings: Any) -> dict[str, Any]:
-    """What the settings of a dataclass that are borrowed stand for, by their names in the one that
-    declares them; those that are unset are left out.
+def lent(settings: Any, *kinds: type[Any]) -> dict[str, Any]:
+    """What the settings of a dataclass that are borrowed from others stand for, by their names
+    there; those that are unset are left out.
     """
     values = values_of(settings)
     return {
-        known.source: known.read(values[one.name])
+        known.source[1]: known.read(values[one.name])
         for one, known in settings_of(type(settings))
-        if known.source and values[one.name] is not None
+        if known.source and known.source[0] in kinds and values[one.name] is not None
     }

@@ -15,14 +15,11 @@ import torch
 from torch import Tensor
 
 from common.collaboration.batcher import Batcher
-from common.collaboration.codec import reach_for
-from common.collaboration.contributor import Contributor, Encoding
 from common.collaboration.driver import Drive, Local
-from common.collaboration.opening import plan_for
+from common.collaboration.opening import contributor_for, plan_for
 from common.collaboration.settings import ContributorSettings, SessionSettings
 from common.collaboration.timing import timing_of
 from common.denoising.loop import Result
-from common.denoising.plan import Plan
 from common.denoising.process import View
 from common.denoising.streams import Philox
 from common.errors import BadDataError
@@ -96,15 +93,27 @@ async def _generate(
         drives = []
         for question in questions:
             agreed = replace(settings, seed=question_seed(seed, question))
-            plan = plan_for(goliath, agreed, messages=asked(question.instruction))
-            contributor = _contributor(david, question, plan, agreed, mine, contrast, small.predict)
-            local = Local(contributor, mine.weight, timing_of(agreed))
+            messages = asked(question.instruction)
+            plan = plan_for(goliath, agreed, messages=messages)
+            taking_part = {}
+            if mine.weight > 0:
+                contributor = contributor_for(
+                    david,
+                    small.predict,
+                    plan.process,
+                    agreed,
+                    mine,
+                    _prefixes(david, question, agreed),
+                    contrast=contrast if question.context else 0.0,
+                )
+                local = Local(contributor, mine.weight, timing_of(agreed))
+                taking_part[_CONTRIBUTOR_ID] = local
             drives.append(
                 Drive(
                     plan,
                     # At weight 1 the scores hold nothing of Goliath: any finite rows do.
                     _silent(goliath) if mine.weight == 1 else large.predict,
-                    {_CONTRIBUTOR_ID: local} if mine.weight > 0 else {},
+                    taking_part,
                     stream=Philox(agreed.seed),
                 )
             )
@@ -121,29 +130,17 @@ def _silent(goliath: LanguageModel) -> Callable[[View], Awaitable[Tensor]]:
     return rows
 
 
-def _contributor(
-    david: LanguageModel,
-    question: Question,
-    plan: Plan,
-    settings: SessionSettings,
-    mine: ContributorSettings,
-    contrast: float,
-    rows: Callable[[View], Awaitable[Tensor]],
-) -> Contributor:
+def _prefixes(
+    david: LanguageModel, question: Question, settings: SessionSettings
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What the small model reads before the answer: with the context, and without it."""
     template, messages = david.template, asked(question.instruction)
     private = template.ids(messages, question.context)
     need = len(private) + settings.blocks * settings.block_length
     room = david.predictor.max_positions
-    if mine.weight > 0 and need > room:
+    if need > room:
         raise BadDataError(
             f"expected prompt, context and answer to fit David's {room} positions, got {need}",
             remedy="Leave the record out, or lower --max-tokens",
         )
-    return Contributor(
-        rows,
-        plan.process,
-        (private, template.ids(messages)),
-        contrast=contrast if question.context else 0.0,
-        encoding=Encoding(mine.codec, reach=reach_for(plan.process.draw, mine.weight)),
-        timing=timing_of(settings),
-    )
+    return private, template.ids(messages)

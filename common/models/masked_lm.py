@@ -37,7 +37,7 @@ class MaskedPredictor(Uncached):
     @property
     def block_length(self) -> int:
         """Positions of a block where nothing else is asked for."""
-        return int(getattr(self.network.config, "diffusion_block_length", BLOCK_LENGTH))
+        return int(getattr(self.network.config, "diffusion_block_length", None) or BLOCK_LENGTH)
 
     @property
     def max_positions(self) -> int:

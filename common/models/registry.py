@@ -7,6 +7,7 @@ from __future__ import annotations
 import codecs
 import importlib.util
 import json
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -356,8 +357,6 @@ def is_ours() -> bool:
     """Whether the package `common` that runs is the one beside our programs: another project has
     that name too.
     """
-    import common
-
     spec = importlib.util.find_spec("goliath_server")
     ours = Path(__file__).parents[1]
     beside = (
@@ -365,4 +364,4 @@ def is_ours() -> bool:
         and spec.origin is not None
         and Path(spec.origin).parent.parent == ours.parent
     )
-    return beside and list(getattr(common, "__path__", [])) == [str(ours)]
+    return beside and list(sys.modules["common"].__path__) == [str(ours)]

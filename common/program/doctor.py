@@ -1,5 +1,6 @@
 """Checks for people: one line each, pass or fail, and the exit code of the first that failed."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -47,10 +48,9 @@ def package_is_ours() -> str:
     Raises:
         UsageError: another project's package of that name is imported instead.
     """
-    import common
     from common.models.registry import is_ours
 
-    place = ", ".join(common.__path__)
+    place = ", ".join(sys.modules["common"].__path__)
     if not is_ours():
         raise UsageError(
             f"the package `common` in {place} is another project's",

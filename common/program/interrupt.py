@@ -25,14 +25,8 @@ def interruptible() -> Iterator[None]:
         raise SessionCancelledError("interrupted") from error
 
 
-def run_interruptible(
-    work: Coroutine[Any, Any, _Result], *, runner: asyncio.Runner | None = None
-) -> _Result:
+def run_interruptible(work: Coroutine[Any, Any, _Result]) -> _Result:
     """Run a coroutine; a signal cancels it, so that it can clean up.
-
-    Args:
-        work: what to run.
-        runner: the loop to use; None makes one. gRPC dislikes a second loop in a process.
 
     Raises:
         SessionCancelledError: SIGINT or SIGTERM came. After SIGTERM the program's own handler of it
@@ -41,7 +35,7 @@ def run_interruptible(
     came: list[int] = []
     guarded = _cancelled_by_signals(work, came)
     try:
-        return asyncio.run(guarded) if runner is None else runner.run(guarded)
+        return asyncio.run(guarded)
     except SessionCancelledError:
         handler = signal.getsignal(signal.SIGTERM)
         if signal.SIGTERM in came and callable(handler):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 from typing import Any, Protocol
 
 from common.errors import BadDataError, BadModelError
@@ -32,6 +33,23 @@ def asked(prompt: str) -> tuple[Message, ...]:
     return (Message(Speaker.USER, prompt),)
 
 
+def holds(vocabulary: Vocabulary, ids: Sequence[int], messages: Sequence[Message]) -> bool:
+    """Whether ids hold the text of each message, in their order, white space aside."""
+    turns = groupby(ids, key=lambda i: i in vocabulary.ends)
+    text = "".join(_bare(vocabulary.decode(turn)) for ends, turn in turns if not ends)
+    at = 0
+    for message in messages:
+        said = _bare(vocabulary.decode(vocabulary.encode(message.content).ids))
+        at = text.find(said, at) + len(said)
+        if at < len(said):
+            return False
+    return True
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
+
+
 class Template(Protocol):
     """How a model wants to be asked."""
 
@@ -40,6 +58,9 @@ class Template(Protocol):
 
     def after(self, suffix: str) -> tuple[int, ...]:
         """What stands behind the answer; nothing for no suffix."""
+
+    def agrees(self, ids: Sequence[int], messages: Sequence[Message]) -> bool:
+        """Whether these ids can stand before the answer in another model's template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +77,10 @@ class PlainText:
     def after(self, suffix: str) -> tuple[int, ...]:
         """The suffix alone."""
         return self.vocabulary.encode(suffix).ids
+
+    def agrees(self, ids: Sequence[int], messages: Sequence[Message]) -> bool:
+        """Whether they hold the text of each message."""
+        return holds(self.vocabulary, ids, messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +100,10 @@ class TemplateV1:
     def after(self, suffix: str) -> tuple[int, ...]:
         """The suffix and [SEP]."""
         return self.vocabulary.suffix_ids(self.vocabulary.encode(suffix).ids)
+
+    def agrees(self, ids: Sequence[int], messages: Sequence[Message]) -> bool:
+        """Whether they are its own: all models that this project trains share it."""
+        return tuple(ids) == self.ids(messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +136,10 @@ class ChatTemplate:
     def after(self, suffix: str) -> tuple[int, ...]:
         """The suffix and the end of the answer."""
         return (*self.vocabulary.encode(suffix).ids, self.vocabulary.ends[0]) if suffix else ()
+
+    def agrees(self, ids: Sequence[int], messages: Sequence[Message]) -> bool:
+        """Whether they hold the text of each message."""
+        return holds(self.vocabulary, ids, messages)
 
     @property
     def _has_system(self) -> bool:

@@ -1,8 +1,7 @@
-"""Answers for a conversation: the models, woken once and meanwhile, and one event loop for all."""
+"""Answers for a conversation: the models, woken once and meanwhile."""
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,6 @@ class Answers:
         """Begin to load what the settings name."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="models")
         self._waking: Future[Collaboration] = self._thread.submit(_wake, settings)
-        self._runner = asyncio.Runner()
         self._told_of = ""
 
     def __enter__(self) -> Answers:
@@ -45,8 +43,7 @@ class Answers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the event loop; loading that goes on cannot be stopped and is waited for."""
-        self._runner.close()
+        """Loading that goes on cannot be stopped and is waited for."""
         self._thread.shutdown(cancel_futures=True)
 
     def _awake(self, view: View) -> Collaboration:
@@ -79,7 +76,7 @@ class Answers:
         pair = self._awake(view)
         from david_client.conversation import question_of, warn_of_unknown
 
-        vocabulary = pair.david.vocabulary
+        vocabulary = pair.model.vocabulary
         warn_of_unknown(vocabulary, question=question)
         if talk.context != self._told_of:
             warn_of_unknown(vocabulary, context=talk.context)
@@ -91,8 +88,8 @@ class Answers:
             limit=_limit(pair, talk),
             length=lambda text: len(vocabulary.encode(text).ids),
         )
-        asked = question_of(talk.settings, prompt, talk.context)
-        return pair.ask(asked, view, runner=self._runner)
+        david = pair.david(talk.settings, talk.context)
+        return pair.ask(question_of(talk.settings, prompt), david, view)
 
 
 def _wake(settings: DavidSettings) -> Collaboration:
@@ -104,12 +101,12 @@ def _wake(settings: DavidSettings) -> Collaboration:
 def _limit(pair: Collaboration, talk: Conversation) -> int:
     """Tokens of a prompt that leaves the models room for context and answer."""
     from common.collaboration.compatibility import default_settings
-    from david_client.conversation import Here, question_of
+    from david_client.conversation import question_of
 
-    david = pair.david
+    david = pair.model
     # A server does not tell how many positions its model has: those of a pair are alike.
-    goliath = pair.goliath.model if isinstance(pair.goliath, Here) else david
-    terms = question_of(talk.settings, "", "").settings(default_settings(goliath))
+    goliath = pair.goliath.model or david
+    terms = question_of(talk.settings, "").settings(default_settings(goliath))
     answer = terms.blocks * terms.block_length
     private = len(david.vocabulary.encode(talk.context).ids)
     positions: int = min(goliath.predictor.max_positions, david.predictor.max_positions - private)

@@ -32,7 +32,7 @@ def how(reply: "Reply") -> str:
     settings = reply.settings
     told = f", {reply.certification.uncertified} positions uncertified" if settings.certify else ""
     return (
-        f"seed {settings.seed}, {reply.steps_run} steps, weight {reply.mine.weight:g}, "
+        f"seed {settings.seed}, {reply.steps_run} steps, weight {reply.weight:g}, "
         f"{reply.seconds:.1f} s{told}"
     )
 

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from david_client.view.origins import Origins
+from david_client.origins import Origins
 from david_client.view.sketch import Sketch, Words, sketch_draft, sketch_reply
 
 if TYPE_CHECKING:
-    from common.models.registry import LanguageModel
-    from david_client.asking import Draft, Question, Reply
+    from david_client.asking import David, Draft, Question, Reply
     from david_client.trace import Trace
     from david_client.view.screen import Surface
 
@@ -77,16 +76,17 @@ class View:
         if self._surface is not None:
             self._surface.say(line)
 
-    def begin(self, question: "Question", david: "LanguageModel", *, title: str = "") -> None:
+    def begin(self, question: "Question", david: "David", *, title: str = "") -> None:
         """An answer is about to be made.
 
         Args:
-            question: what is asked; of it the trace holds all but the context.
-            david: the small model, with whose vocabulary drafts are read.
+            question: what is asked.
+            david: the small model, with whose vocabulary drafts are read; the trace holds nothing
+                of its context.
             title: what is made, shown before the step: "gap 2 of 3".
         """
         self.answer, self._origins, self._block = None, Origins(), 0
-        self._words, self._began = david.vocabulary, self._clock()
+        self._words, self._began = david.model_for(None).vocabulary, self._clock()
         self._title, self._suffix = title, question.suffix
         if self._trace is not None:
             self._trace.begin(question, david, title=title)

@@ -149,14 +149,14 @@ def sketch_reply(
         suffix: text after the answer.
     """
     settings = reply.settings
-    shown = words.printed(reply.tokens)
+    shown = words.printed(reply.ids)
     return Sketch(
         block=block,
         blocks=max(settings.blocks, block + 1),
         step=settings.steps,
         steps=settings.steps,
         t=0.0,
-        weight=reply.mine.weight,
+        weight=reply.weight,
         text=shown.text,
         words=_marked(shown, 0, origins, ()),
         seconds=seconds,

@@ -4,7 +4,6 @@ work at the same time.
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,8 @@ import pytest
 from torch import Tensor
 
 from common.collaboration.batcher import Batcher
-from common.collaboration.compatibility import default_settings
 from common.collaboration.contributor import Contributor
 from common.collaboration.fusion import Voice, fuse
-from common.collaboration.opening import plan_for
-from common.collaboration.settings import ContributorSettings, Requested
 from common.collaboration.timing import Every, timing_of
 from common.denoising.loop import Predict, Result, denoise
 from common.denoising.plan import FinishReason
@@ -35,12 +31,12 @@ from tests.serving import (
     GOLIATH,
     PROMPT,
     VOCABULARY,
+    ask_at,
     beside,
     calm_pair,
     embedded,
     mine,
     question,
-    quiet,
     same_over_the_wire,
     serving,
     settings,
@@ -69,11 +65,11 @@ async def test_networked_equals_embedded(latency: str, kind: SelfConditioning) -
 
 def test_each_latency_is_another_answer() -> None:
     usual = {"steps": 7, "max_tokens": 32, "context": CONTEXT}
-    lock_step = embedded(question(**usual)).tokens
-    late = [embedded(question(**usual, **terms)).tokens for terms in LATENCIES.values()]
+    lock_step = embedded(question(**usual)).ids
+    late = [embedded(question(**usual, **terms)).ids for terms in LATENCIES.values()]
     assert len({lock_step, *late}) == 1 + len(LATENCIES)
     for terms in ({"lag": 7}, {"every": Every(0, 1, 0)}):
-        assert embedded(question(**usual, **terms)).tokens == lock_step
+        assert embedded(question(**usual, **terms)).ids == lock_step
 
 
 @pytest.mark.parametrize("latency", ["lag 2", "all kinds"])
@@ -89,7 +85,7 @@ async def test_networked_equals_embedded_when_blocks_halt(
     calm_pair(monkeypatch)
     asked = question(steps=20, max_tokens=32, halt_patience=2, **terms)
     reply = await same_over_the_wire(asked)
-    assert len(reply.tokens) > 16
+    assert len(reply.ids) > 16
     assert reply.steps_run < 38
     last: dict[int, int] = {}
     async with serving() as served:
@@ -102,20 +98,18 @@ async def test_networked_equals_embedded_when_blocks_halt(
 def test_a_lag_is_what_its_words_say(lag: int) -> None:
     """A loop that computes every contribution, used or not, and looks back by the lag."""
     asked = question(steps=7, max_tokens=32, context=CONTEXT)
-    terms = asked.settings(default_settings(GOLIATH))
-    own = asked.requested.contributor(ContributorSettings())
-    plan = plan_for(GOLIATH, terms, messages=asked.messages)
 
     async def expected() -> Result:
-        loop = denoise(plan, Philox(terms.seed))
+        loop = denoise(asked.plan, Philox(asked.settings.seed))
         request: Any = next(loop)
         made: list[Voice] = []
         async with Batcher(DAVID.predictor.predict) as small:
-            david = asked.contributor(DAVID, small.predict, plan.process, terms, own)
+            david = asked.contributor(small.predict)
             while isinstance(request, Predict):
                 step = request.shown.state.step
                 made = made if step else []
-                made.append(Voice("david", own.weight, await david.contribute(request.shown)))
+                given = await david.contribute(request.shown)
+                made.append(Voice("david", asked.mine.weight, given))
                 (rows,) = GOLIATH.predictor.predict([request.view])
                 loop.send(rows)
                 fused = fuse(rows, [made[step - lag if step >= lag else step]])
@@ -125,8 +119,8 @@ def test_a_lag_is_what_its_words_say(lag: int) -> None:
                     request = done.value
         return request
 
-    late = replace(asked, requested=Requested({**asked.requested.values, "lag": lag}))
-    assert embedded(late).tokens == tuple(beside(expected()).ids.tolist())
+    late = question(steps=7, max_tokens=32, context=CONTEXT, lag=lag)
+    assert embedded(late).ids == tuple(beside(expected()).ids.tolist())
 
 
 @pytest.mark.parametrize("weight", [0.5, 1.0])
@@ -139,7 +133,7 @@ def test_answers_that_are_evaluated_are_those_of_the_product(latency: str, weigh
     (result,) = generate(pair, [asked], settings=terms, mine=own, seed=3, contrast=0.7)
     seed = question_seed(3, asked)
     product = question(**changes, seed=seed, context=CONTEXT, contrast=0.7)
-    assert tuple(result.ids.tolist()) == embedded(product).tokens
+    assert tuple(result.ids.tolist()) == embedded(product).ids
 
 
 def test_a_lag_and_reuse_together_are_refused() -> None:
@@ -174,8 +168,7 @@ async def test_only_what_is_used_is_computed(
     looked_at.clear()
     async with serving() as served:
         await served.ask(asked)
-    terms = asked.settings(default_settings(GOLIATH))
-    used = {timing_of(terms).source(step) for step in range(7)}
+    used = {timing_of(asked.settings).source(step) for step in range(7)}
     assert here == looked_at == [(block, step) for block in range(2) for step in sorted(used)]
     assert len(used) == {"lag 1": 6, "lag 2": 5, "lag 3": 4}.get(latency, len(used))
 
@@ -194,10 +187,8 @@ async def test_steps_that_come_in_a_row_are_answered_in_order() -> None:
         await peer.send(Completed(0, 5, np.array([60, 61]), FinishReason.END_TOKEN))
         heard.append(await peer.read())
 
-    from david_client.client import ask
-
     async with puppet(script) as place:
-        await ask(question(steps=6, lag=2), DAVID, place, timeout_s=20, on_draft=quiet)
+        await ask_at(place, question(steps=6, lag=2), timeout_s=20)
     assert [(one.block, one.step) for one in heard[:4]] == [(0, 0), (0, 1), (0, 2), (0, 3)]
     assert heard[4] == Finish(0, 5)
 
@@ -224,9 +215,9 @@ async def test_both_sides_compute_at_the_same_time(
         return own(self, views)
 
     asked = question(steps=steps, max_tokens=32, lag=lag, temperature=1.5)
-    expected = embedded(asked).tokens
+    expected = embedded(asked).ids
     monkeypatch.setattr(SimplexPredictor, "predict", predict)
     async with serving() as served:
         reply = await served.ask(asked)
-    assert reply.tokens == expected
+    assert reply.ids == expected
     assert reply.david_steps == 2 * steps

@@ -18,13 +18,12 @@ from common.wire.conversions import (
     server_info_to_proto,
 )
 from common.wire.frames import Step
-from david_client.client import Place, ask
+from david_client.place import Place
 from goliath_server.session import Host, open_session
 from tests.serving import (
-    DAVID,
     GOLIATH,
+    ask_at,
     question,
-    quiet,
 )
 
 HOST = Host(replace(GOLIATH, name="fake"), Limits())
@@ -110,7 +109,7 @@ async def listening(talk: Callable[..., Awaitable[None]]) -> AsyncIterator[Place
 
 async def asked(script: Script, *, timeout_s: float = 20, **info: Any) -> Any:
     async with puppet(script, **info) as place:
-        return await ask(question(), DAVID, place, timeout_s=timeout_s, on_draft=quiet)
+        return await ask_at(place, question(), timeout_s=timeout_s)
 
 
 async def never(_: Puppet) -> None:
@@ -127,4 +126,4 @@ async def answered(script: Script, **requested: Any) -> Any:
     """A question of a David who agreed to asks."""
     async with puppet(script) as place:
         certified = question(**({"certify": True} | requested))
-        return await ask(certified, DAVID, place, timeout_s=20, on_draft=quiet)
+        return await ask_at(place, certified, timeout_s=20)

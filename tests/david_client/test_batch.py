@@ -6,18 +6,18 @@ import json
 
 import pytest
 
+from common import Goliath
 from common.collaboration.codec import LEAST_ENTRIES, MOST_ENTRIES
 from common.collaboration.settings import Codec
 from common.denoising.settings import values_of
 from common.errors import BadDataError, ExitCode, UnreachableError
 from david_client.batch import FIXED, Moments, ask_all, parse_line
 from david_client.chat.pipe import Pipe
-from david_client.conversation import Collaboration, Here
-from david_client.place import Place
+from david_client.conversation import Collaboration
 from david_client.settings import DavidSettings
 from tests.serving import DAVID, GOLIATH, PROMPT, VOCABULARY, embedded, question
 
-PAIR = Collaboration(DAVID, Here("g", GOLIATH, VOCABULARY), timeout_s=60)
+PAIR = Collaboration(DAVID, Goliath(GOLIATH))
 SETTINGS = DavidSettings(steps=4, seed=5)
 
 
@@ -29,8 +29,8 @@ def asked(*lines, pair=PAIR, settings=SETTINGS, **options):
 def test_each_line_is_answered_with_settings_of_its_own():
     lines = ({"prompt": PROMPT}, "", {"prompt": PROMPT, "steps": 2, "seed": 9, "codec": "dense"})
     first, second = (record for _, record in asked(*lines))
-    assert first["tokens"] == list(embedded(question()).tokens)
-    assert second["tokens"] == list(embedded(question(steps=2, seed=9, codec=Codec.DENSE)).tokens)
+    assert first["tokens"] == list(embedded(question()).ids)
+    assert second["tokens"] == list(embedded(question(steps=2, seed=9, codec=Codec.DENSE)).ids)
     assert (first["line"], second["line"]) == (1, 3)
     assert (first["steps"], second["steps"]) == (4, 2)
     assert first["vocabulary_size"] == VOCABULARY.size
@@ -44,7 +44,7 @@ def test_texts_of_a_line_are_used():
     line = {"prompt": PROMPT, "context": "the soup is of cold milk", "contrast": 0.5}
     ((with_context, _),) = asked(line)
     expected = embedded(question(context="the soup is of cold milk", contrast=0.5))
-    assert with_context.tokens == expected.tokens != embedded(question()).tokens
+    assert with_context.ids == expected.ids != embedded(question()).ids
     ((_, before),) = asked({"prompt": PROMPT, "suffix": "serve it hot."})
     assert before["full_text"].endswith("serve it hot.")
 
@@ -97,7 +97,7 @@ def test_the_first_line_that_fails_ends_it():
 
 
 def test_a_server_that_is_not_there():
-    away = Collaboration(DAVID, Place("127.0.0.1:1", insecure=True), timeout_s=10)
+    away = Collaboration(DAVID, Goliath.connect("127.0.0.1:1", insecure=True, timeout_s=10))
     with pytest.raises(UnreachableError, match="line 1: nobody answers"):
         list(asked({"prompt": PROMPT}, pair=away))
 

@@ -13,11 +13,9 @@ from common.errors import (
     UsageError,
 )
 from common.models.simplex_lm import SimplexPredictor
-from david_client.embedded import ask_embedded
 from tests.serving import (
     CONTEXT,
     DAVID,
-    GOLIATH,
     PROMPT,
     embedded,
     question,
@@ -41,7 +39,7 @@ async def test_drafts_are_those_of_the_embedded_run() -> None:
     asked_ = question(max_tokens=32, temperature=0.0)
     async with serving() as served:
         await served.ask(asked_, on_draft=over.append)
-    await ask_embedded(asked_, DAVID, GOLIATH, on_draft=here.append)
+    embedded(asked_, on_draft=here.append)
     assert len(over) == len(here) == 8
     for a, b in zip(over, here, strict=True):
         assert (a.block, a.step, a.t, a.finished) == (b.block, b.step, b.t, b.finished)

@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 
 from common.collaboration.batcher import Batcher
-from common.collaboration.certification import Tally
-from common.collaboration.compatibility import default_settings
+from common.collaboration.contribution import Tally
 from common.collaboration.contributor import Contributor
-from common.collaboration.opening import process_for
-from common.collaboration.settings import Codec, ContributorSettings, Limits
+from common.collaboration.settings import Codec, Limits
 from common.denoising.plan import FinishReason
 from common.denoising.process import Shown
 from common.errors import (
@@ -29,7 +27,6 @@ from goliath_server.session import open_session
 from tests.david_client.puppet import HOST, Puppet, answered, ask_about, asked, never
 from tests.serving import (
     DAVID,
-    GOLIATH,
     VOCABULARY,
     question,
 )
@@ -126,13 +123,10 @@ async def test_david_answers_from_the_rows_of_the_step_in_flight() -> None:
 
     reply = await answered(script)
     assert reply.certification == Tally(uncertified=7, asks=4, asked_ids=16, asked_positions=8)
-    terms = question().settings(default_settings(GOLIATH))
-    process: Any = process_for(
-        GOLIATH.predictor.process, terms, GOLIATH.predictor.times(4), VOCABULARY.ends
-    )
+    dense = question(codec=Codec.DENSE)
+    process: Any = dense.plan.process
     async with Batcher(DAVID.predictor.predict) as small:
-        dense = ContributorSettings(codec=Codec.DENSE)
-        david = question().contributor(DAVID, small.predict, process, terms, dense)
+        david = dense.contributor(small.predict)
         states = [
             process.state(0, step, np.full((16, 1 if step else 0), 60, np.int64))
             for step in range(len(heard))

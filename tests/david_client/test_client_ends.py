@@ -15,12 +15,11 @@ from common.errors import (
     UnreachableError,
 )
 from common.wire.frames import Cancel, Completed, Failed, Finish
-from david_client.client import Place, ask
+from david_client.place import Place
 from tests.david_client.puppet import Puppet, asked, listening, puppet
 from tests.serving import (
-    DAVID,
+    ask_at,
     question,
-    quiet,
     serving,
 )
 
@@ -82,13 +81,13 @@ async def test_a_server_that_never_answers() -> None:
 
     async with listening(say_nothing) as place:
         with pytest.raises((OutOfTimeError, UnreachableError)):
-            await ask(question(), DAVID, place, timeout_s=0.5, on_draft=quiet)
+            await ask_at(place, question(), timeout_s=0.5)
 
 
 async def test_nobody_there() -> None:
     place = Place("127.0.0.1:1", insecure=True)
     with pytest.raises(UnreachableError, match="nobody answers") as caught:
-        await ask(question(), DAVID, place, timeout_s=5, on_draft=quiet)
+        await ask_at(place, question(), timeout_s=5)
     assert "goliath serve" in caught.value.remedy
 
 
@@ -100,7 +99,7 @@ async def test_a_server_that_is_not_ours() -> None:
 
     async with listening(web) as place:
         with pytest.raises(NotOurServerError):
-            await ask(question(), DAVID, place, timeout_s=5, on_draft=quiet)
+            await ask_at(place, question(), timeout_s=5)
 
 
 async def test_cancelling_tells_the_server() -> None:
@@ -115,7 +114,7 @@ async def test_cancelling_tells_the_server() -> None:
         heard.append(await peer.read())
 
     async with puppet(script) as place:
-        asking = asyncio.create_task(ask(question(), DAVID, place, timeout_s=20, on_draft=quiet))
+        asking = asyncio.create_task(ask_at(place, question(), timeout_s=20))
         await inside.wait()
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -135,5 +134,5 @@ async def test_finish_says_that_the_answer_arrived() -> None:
         heard.append(await peer.read())
 
     reply = await asked(script)
-    assert reply.tokens == (60, 61)
+    assert reply.ids == (60, 61)
     assert heard == [Finish(0, 3)]

@@ -9,22 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from common.collaboration.plan import plan_for
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.collaboration.compatibility import config_of, default_settings
+from common.collaboration.batcher import Batcher
 from common.collaboration.settings import Limits
-from common.denoising.loop import Predict
 from common.denoising.plan import FinishReason
+from common.denoising.process import Shown, View
 from common.errors import BadDataError, LimitExceededError
-from common.models.simplex_lm import predict
-from common.processes.simplex.state import SimplexState
 from david_client.asking import Question, Reply
 from david_client.gaps import Gap, Gapped, check_beginning, join_gaps, split_gaps
 from david_client.infilling import Filled, fill_gaps, followed_by
 from david_client.joining import join, joined
-from tests.serving import CONTEXT, DAVID, GOLIATH, VOCABULARY, embedded, question, serving
+from tests.serving import CONTEXT, DAVID, GOLIATH, VOCABULARY, Asked, embedded, question, serving
 
 TWO = "heat the water. [[...]] add salt, then [[...6]] serve hot."
 Ask = Callable[[Question, str], Reply]
@@ -171,28 +168,35 @@ def test_a_suffix_follows_the_last_text(text: str, suffix: str, whole: tuple[str
 
 
 def alone(asked: Question, _: str) -> Reply:
-    return embedded(asked)
+    return embedded(with_david(asked))
 
 
-def filled(text: str, ask: Ask = alone, **wishes: Any) -> Filled:
-    return fill_gaps(split_gaps(text), question(**wishes), VOCABULARY, ask)
+def with_david(asked: Question) -> Asked:
+    return Asked(asked, question().david)
+
+
+def filled(text: str, ask: Ask = alone, **requested: Any) -> Filled:
+    return fill_gaps(split_gaps(text), question(**requested).question, VOCABULARY, ask)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
 async def test_networked_equals_embedded_before_a_suffix(weight: float) -> None:
     async with serving() as served:
         for tokens in (5, 16, 32):
-            asked = replace(
-                question(weight=weight, max_tokens=tokens, context=CONTEXT, contrast=0.5),
+            asked = question(
+                weight=weight,
+                max_tokens=tokens,
+                context=CONTEXT,
+                contrast=0.5,
                 suffix="then serve it hot.",
             )
             over, here = await served.ask(asked), embedded(asked)
-            assert over.tokens == here.tokens
+            assert over.ids == here.ids
             assert over.full_text == here.full_text
             assert over.full_text.endswith("then serve it hot.")
             assert over.full_text.startswith(over.text)
             assert over.record()["suffix"] == "then serve it hot."
-            assert len(over.tokens) <= tokens
+            assert len(over.ids) <= tokens
 
 
 async def test_networked_equals_embedded_for_two_gaps() -> None:
@@ -200,12 +204,12 @@ async def test_networked_equals_embedded_for_two_gaps() -> None:
         loop = asyncio.get_running_loop()
 
         def ask(asked: Question, _: str) -> Reply:
-            return asyncio.run_coroutine_threadsafe(served.ask(asked), loop).result(30)
+            return asyncio.run_coroutine_threadsafe(served.ask(with_david(asked)), loop).result(30)
 
         over = await asyncio.to_thread(filled, TWO, ask)
     here = filled(TWO)
     assert over.text == here.text
-    assert [reply.tokens for reply in over.replies] == [reply.tokens for reply in here.replies]
+    assert [reply.ids for reply in over.replies] == [reply.ids for reply in here.replies]
     assert over.bytes_up == sum(reply.bytes_up for reply in over.replies) > here.bytes_up == 0
 
 
@@ -216,7 +220,7 @@ def test_each_gap_sees_the_filled_text_before_it_and_the_text_up_to_the_next() -
     def ask(one: Question, title: str) -> Reply:
         asked.append(one)
         titles.append(title)
-        return embedded(one)
+        return alone(one, title)
 
     whole = filled(TWO, ask, seed=2**64 - 1)
     first, second = asked
@@ -227,32 +231,31 @@ def test_each_gap_sees_the_filled_text_before_it_and_the_text_up_to_the_next() -
     assert whole.replies[0].text in second.prompt
     assert second.suffix == "serve hot."
     assert (first.seed, second.seed) == (2**64 - 1, 0)
-    assert "max_tokens" not in first.wishes
-    assert second.wishes["max_tokens"] == 6
+    assert "max_tokens" not in first.requested.values
+    assert second.requested.values["max_tokens"] == 6
     assert whole.text.startswith(second.prompt)
     assert whole.text.endswith("serve hot.")
 
 
 def test_a_gap_alone_is_an_answer_before_a_suffix() -> None:
-    asked = replace(question(), prompt="heat the water.", suffix="serve hot.")
+    asked = question(prompt="heat the water.", suffix="serve hot.")
     (reply,) = filled("heat the water. [[...]] serve hot.").replies
-    assert reply.tokens == embedded(asked).tokens
+    assert reply.ids == embedded(asked).ids
 
 
 def test_the_text_after_the_next_gap_does_not_matter_but_the_text_before_it_does() -> None:
     start = "heat the water. [[...]] add salt, then [[...]]"
     one, other = filled(f"{start} serve hot."), filled(f"{start} bake the bread.")
     changed = filled("heat the water. [[...]] bake a cake, then [[...]] serve hot.")
-    assert one.replies[0].tokens == other.replies[0].tokens
-    assert one.replies[1].tokens != other.replies[1].tokens
-    assert one.replies[0].tokens != changed.replies[0].tokens
+    assert one.replies[0].ids == other.replies[0].ids
+    assert one.replies[1].ids != other.replies[1].ids
+    assert one.replies[0].ids != changed.replies[0].ids
 
 
 def test_a_cap_makes_the_block_shorter_only_where_text_follows() -> None:
-    terms = default_settings(config_of(GOLIATH))
 
-    def lengths(suffix: str, **wishes: int) -> tuple[int, int]:
-        agreed = replace(question(**wishes), suffix=suffix).settings(terms)
+    def lengths(suffix: str, **requested: int) -> tuple[int, int]:
+        agreed = question(**requested, suffix=suffix).settings
         return agreed.block_length, agreed.max_tokens
 
     assert lengths("hot", max_tokens=6) == (6, 6)
@@ -260,7 +263,7 @@ def test_a_cap_makes_the_block_shorter_only_where_text_follows() -> None:
     assert lengths("hot", max_tokens=6, block_length=4) == (4, 6)
     assert lengths("", max_tokens=6) == (16, 6)
     capped = filled("soup [[...3]] hot [[...1]] and [[...2]]").replies
-    assert all(len(r.tokens) <= most for r, most in zip(capped, (3, 1, 2), strict=True))
+    assert all(len(r.ids) <= most for r, most in zip(capped, (3, 1, 2), strict=True))
 
 
 def test_gaps_side_by_side_and_at_the_end() -> None:
@@ -289,7 +292,7 @@ def test_a_record_says_where_each_filling_stands() -> None:
 
 def test_gaps_that_a_draining_server_leaves_stay_as_they_were_written() -> None:
     def ask(asked: Question, _: str) -> Reply:
-        return replace(embedded(asked), finish_reason=FinishReason.DRAINING)
+        return replace(alone(asked, _), finish_reason=FinishReason.DRAINING)
 
     whole = filled(TWO, ask)
     assert len(whole.replies) == 1
@@ -298,15 +301,15 @@ def test_gaps_that_a_draining_server_leaves_stay_as_they_were_written() -> None:
 
 
 async def test_a_suffix_beyond_the_servers_limits() -> None:
-    asked = replace(question(), suffix="serve hot " * 12)
+    asked = question(suffix="serve hot " * 12)
     async with serving(limits=Limits(max_prompt_bytes=64)) as served:
-        with pytest.raises(LimitExceededError, match="suffix bytes") as caught:
+        with pytest.raises(LimitExceededError, match="bytes of the suffix") as caught:
             await served.ask(asked)
     assert caught.value.remedy
 
 
 async def test_a_suffix_that_does_not_fit_the_models() -> None:
-    asked = replace(question(), suffix="serve hot " * 140)
+    asked = question(suffix="serve hot " * 140)
     says = r"suffix.*256 positions"
     async with serving() as served:
         with pytest.raises(BadDataError, match=says):
@@ -318,31 +321,31 @@ async def test_a_suffix_that_does_not_fit_the_models() -> None:
 # --- the models read the suffix ---
 
 
-def states() -> SimplexState:
-    length = config_of(GOLIATH).block_length
-    return SimplexState(3, 0, 1, 0.6, np.full((length, 1), 60, np.int64))
+def logits(asked: Asked) -> torch.Tensor:
+    """Goliath's rows of a block that is all one token."""
+    plan = asked.plan
+    state = plan.process.state(0, 1, np.full((16, 1), 60, np.int64))
+    view = View(plan.prompt, state, np.arange(16), plan.suffix)
+    return GOLIATH.predictor.predict([view])[0]
 
 
 def test_goliaths_logits_depend_on_the_suffix() -> None:
-    terms = replace(default_settings(config_of(GOLIATH)), steps=3, seed=3)
-    empty = np.empty(0, np.int64)
+    def rows(suffix: str) -> torch.Tensor:
+        return logits(question(prompt="heat it", suffix=suffix, steps=3, seed=3))
 
-    def logits(suffix: str) -> torch.Tensor:
-        plan = plan_for(config_of(GOLIATH), VOCABULARY, terms, prompt="heat it", suffix=suffix)
-        return predict(GOLIATH, [Predict(states(), plan.prefix, plan.suffix, None, empty, empty)])
-
-    assert torch.equal(logits("serve hot"), logits("serve hot"))
-    assert (logits("serve hot") - logits("bake bread")).abs().max() > 1e-3
-    assert (logits("serve hot") - logits("")).abs().max() > 1e-3
+    assert torch.equal(rows("serve hot"), rows("serve hot"))
+    assert (rows("serve hot") - rows("bake bread")).abs().max() > 1e-3
+    assert (rows("serve hot") - rows("")).abs().max() > 1e-3
 
 
-def test_davids_logits_depend_on_the_suffix() -> None:
-    terms = default_settings(config_of(GOLIATH))
-
-    def best(suffix: str) -> list[float]:
-        david = replace(question(), suffix=suffix).contributor(DAVID, terms)
-        values: list[float] = david.contribute(states(), np.empty(0, np.int64)).values.tolist()
+async def test_davids_logits_depend_on_the_suffix() -> None:
+    async def best(suffix: str) -> list[float]:
+        asked = question(suffix=suffix)
+        async with Batcher(DAVID.predictor.predict) as small:
+            state = asked.plan.process.state(0, 1, np.full((16, 1), 60, np.int64))
+            given = await asked.contributor(small.predict).contribute(Shown(state, np.arange(16)))
+        values: list[float] = given.values.tolist()
         return values
 
-    assert best("serve hot") == best("serve hot")
-    assert best("serve hot") != best("bake bread") != best("")
+    assert await best("serve hot") == await best("serve hot")
+    assert await best("serve hot") != await best("bake bread") != await best("")

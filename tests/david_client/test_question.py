@@ -4,18 +4,13 @@ from typing import Any
 
 import pytest
 
-from common.collaboration.compatibility import default_settings
 from common.collaboration.contributor import Contributor
-from common.collaboration.opening import plan_for
 from common.errors import BadDataError, UsageError
-from tests.serving import DAVID, GOLIATH, mine, question
+from tests.serving import DAVID, question
 
 
 def contributor(**asked: Any) -> Contributor:
-    one = question(**asked)
-    settings = one.settings(default_settings(GOLIATH))
-    process = plan_for(GOLIATH, settings, messages=one.messages).process
-    return one.contributor(DAVID, DAVID.predictor.predict, process, settings, mine())
+    return question(**asked).contributor(DAVID.predictor.predict)
 
 
 def test_contrast_without_a_context_is_refused() -> None:

@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,11 @@ import pytest
 
 from common.errors import ExitCode
 from david_client.asking import David
-from david_client.embedded import ask_embedded
 from david_client.replay import read_trace
 from david_client.trace import open_trace
 from david_client.view import View
 from tests.david_client.traces import CODE
-from tests.serving import DAVID, GOLIATH, PROMPT, VOCABULARY, question
+from tests.serving import DAVID, PROMPT, embedded, question
 from tests.tiny import save_tiny
 
 # --- david show, david ask --trace ---
@@ -167,17 +167,9 @@ def test_asking_and_showing_at_a_terminal(tmp_path: Path) -> None:
 def test_a_david_of_another_name_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     with open_trace(path) as trace, View(wanted=False, trace=trace) as view:
-        view.begin(question(), David("mine", DAVID.model, VOCABULARY), title="gap 1 of 2")
-        view.finish(
-            ask_embedded(
-                question(),
-                DAVID,
-                goliath="g",
-                model=GOLIATH,
-                vocabulary=VOCABULARY,
-                on_draft=view.show,
-            )
-        )
+        mine = David(replace(DAVID, name="mine"))
+        view.begin(question().question, mine, title="gap 1 of 2")
+        view.finish(embedded(question(), on_draft=view.show))
     scenes = list(read_trace(path))
     assert scenes[0].record.david == "mine"
     assert scenes[1].sketch is not None

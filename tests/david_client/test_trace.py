@@ -10,12 +10,11 @@ import pytest
 from common.denoising.plan import Decider
 from common.errors import BadFileError, LimitExceededError
 from david_client.asking import Draft
-from david_client.embedded import ask_embedded
 from david_client.replay import read_trace
 from david_client.trace import open_trace
 from david_client.view import View
 from tests.david_client.traces import traced
-from tests.serving import CONTEXT, DAVID, GOLIATH, PROMPT, VOCABULARY, question
+from tests.serving import CONTEXT, PROMPT, VOCABULARY, embedded, question
 
 
 def test_a_replay_shows_what_was_drawn(tmp_path: Path) -> None:
@@ -23,7 +22,7 @@ def test_a_replay_shows_what_was_drawn(tmp_path: Path) -> None:
     drawn, replies = traced(
         path,
         question(max_tokens=32, temperature=1.0),
-        replace(question(weight=0.0), suffix="serve hot."),
+        question(weight=0.0, suffix="serve hot."),
         title="gap",
     )
     scenes = list(read_trace(path))
@@ -41,12 +40,10 @@ def test_a_replay_shows_what_was_drawn(tmp_path: Path) -> None:
 def test_every_step_is_written_in_full(records: list[dict[str, Any]]) -> None:
     drafts: list[Draft] = []
     asked = question(max_tokens=32, weight=0.5, context=CONTEXT, temperature=1.5)
-    reply = ask_embedded(
-        asked, DAVID, goliath="g", model=GOLIATH, vocabulary=VOCABULARY, on_draft=drafts.append
-    )
+    reply = embedded(asked, on_draft=drafts.append)
     header, *steps, last = records
     assert header["prompt"] == PROMPT
-    assert header["vocabulary"] == VOCABULARY.fingerprint.hex()
+    assert header["vocabulary"] == VOCABULARY.summary.fingerprint
     assert (header["goliath"], header["david"]) == ("g", "d")
     assert (header["seed"], header["weight"], header["contrast"]) == (5, 0.5, 0.0)
     assert header["settings"]["steps"] == 4
@@ -56,7 +53,7 @@ def test_every_step_is_written_in_full(records: list[dict[str, Any]]) -> None:
         assert one["decided"] == draft.decided.tolist()
         assert one["estimate"] == ([] if draft.hot is None else draft.hot.tolist())
         assert len(one["changed"]) <= 16
-    assert last["tokens"] == list(reply.tokens)
+    assert last["tokens"] == list(reply.ids)
     assert last["decided"] == list(reply.decided)
     assert {decider for _, _, decider, _ in last["words"]} <= set(Decider)
 
@@ -75,13 +72,13 @@ def test_steps_are_there_as_they_happen(tmp_path: Path) -> None:
     lengths = []
     with open_trace(path) as trace, View(wanted=False, trace=trace) as view:
         asked = question()
-        view.begin(asked, DAVID)
+        view.begin(asked.question, asked.david)
 
         def look(draft: Draft) -> None:
             view.show(draft)
             lengths.append(len(path.read_text(encoding="utf-8").splitlines()))
 
-        ask_embedded(asked, DAVID, goliath="g", model=GOLIATH, vocabulary=VOCABULARY, on_draft=look)
+        embedded(asked, on_draft=look)
     assert lengths == [2, 3, 4, 5]
 
 
@@ -101,7 +98,7 @@ def test_a_failure_is_the_last_line(
 
     def failing() -> None:
         with open_trace(path) as trace, View(wanted=False, trace=trace) as view:
-            view.begin(question(), DAVID)
+            view.begin(question().question, question().david)
             raise error
 
     with pytest.raises(type(error)):

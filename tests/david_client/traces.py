@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from david_client.asking import Question, Reply
-from david_client.embedded import ask_embedded
+from david_client.asking import Reply
 from david_client.trace import open_trace
 from david_client.view import View
 from david_client.view.sketch import Sketch
-from tests.serving import DAVID, GOLIATH, VOCABULARY
+from tests.serving import Asked, embedded
 
 CODE = "import sys; from david_client.cli import main; main()"
 
@@ -28,16 +27,14 @@ class Seen:
     def close(self) -> None: ...
 
 
-def traced(path: Path, *questions: Question, title: str = "") -> tuple[list[Sketch], list[Reply]]:
+def traced(path: Path, *questions: Asked, title: str = "") -> tuple[list[Sketch], list[Reply]]:
     """Ask the tiny pair; what was drawn, and the replies."""
     seen, replies = Seen(), []
     with open_trace(path) as trace, View(wanted=False, trace=trace) as view:
         view._surface = seen
         for asked in questions:
-            view.begin(asked, DAVID, title=title)
-            reply = ask_embedded(
-                asked, DAVID, goliath="g", model=GOLIATH, vocabulary=VOCABULARY, on_draft=view.show
-            )
+            view.begin(asked.question, asked.david, title=title)
+            reply = embedded(asked, on_draft=view.show)
             view.finish(reply)
             replies.append(reply)
     return seen.sketches, replies

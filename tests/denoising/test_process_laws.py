@@ -129,6 +129,15 @@ def test_a_block_ends_within_its_steps_and_counts_them(law: Law) -> None:
         assert {step.state.block for step in steps} == {block}
 
 
+def test_who_watches_can_tell_what_may_come_next(law: Law) -> None:
+    for step in walk(law):
+        after = step.advanced.state
+        if after is None:
+            assert law.process.may_end(step.state)
+        else:
+            assert law.process.follows(step.state, after)
+
+
 def test_a_step_changes_what_is_open_alone_and_settles_for_good(law: Law) -> None:
     for step in walk(law):
         before, opened = step.state.draft, law.process.open(step.state)

@@ -73,7 +73,7 @@ async def test_wait_waits_past_the_budget(slow_at: Any) -> None:
         assert not asking.done()
         slow.go.set()
         reply = await asking
-    assert reply.tokens == embedded(asked).tokens
+    assert reply.ids == embedded(asked).ids
     assert (reply.david_steps, reply.missed, reply.late) == (4, 0, 0)
 
 
@@ -107,7 +107,7 @@ async def test_solo_goes_on_and_the_result_is_that_of_the_steps_that_he_made(slo
     took = {i for i, one in enumerate(outcomes[-1]) if one == Outcome.TOOK_PART}
     assert len(took) == reply.david_steps
     assert {1, 2} & took == set()
-    assert tuple(generated_with(asked, took).ids.tolist()) == reply.tokens
+    assert tuple(generated_with(asked, took).ids.tolist()) == reply.ids
 
 
 def _keeping(outcomes: list[np.ndarray], served: Served, watch: Any) -> Any:

@@ -82,7 +82,7 @@ async def test_hostile_frames_end_only_their_own_session(kind: str) -> None:
             for message in messages:
                 await client.send_raw(message)
             assert type(await client.verdict()) is error
-        assert (await good).tokens == embedded(asked).tokens
+        assert (await good).ids == embedded(asked).ids
 
 
 async def test_bytes_that_are_no_message_end_only_their_own_session() -> None:
@@ -91,7 +91,7 @@ async def test_bytes_that_are_no_message_end_only_their_own_session() -> None:
             call = channel.stream_stream(f"/{SERVICE}/Collaborate")(timeout=10)
             await call.write(b"\xff" * 100)
             assert b"INVALID_FRAME" in await call.read()
-        assert (await served.ask(question())).tokens
+        assert (await served.ask(question())).ids
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ async def test_a_huge_message_is_refused() -> None:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call.read()
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert (await served.ask(question())).tokens
+        assert (await served.ask(question())).ids
 
 
 async def test_a_full_server_says_so_and_has_room_again() -> None:
@@ -146,7 +146,7 @@ async def test_a_full_server_says_so_and_has_room_again() -> None:
                 assert type(await second.verdict()) is ServerFullError
             await first.send(Cancel(0, 0))
             assert type(await first.verdict()) is SessionCancelledError
-        assert (await served.ask(question())).tokens
+        assert (await served.ask(question())).ids
 
 
 async def test_one_peer_does_not_take_all() -> None:
@@ -188,4 +188,4 @@ async def test_a_client_that_vanishes_frees_its_place() -> None:
             await client.open()
             await client.read()
         assert await until(lambda: not served.service._per_peer)
-        assert (await served.ask(question())).tokens
+        assert (await served.ask(question())).ids

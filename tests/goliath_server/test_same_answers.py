@@ -33,7 +33,7 @@ async def test_networked_equals_embedded(weight: float, contrast: float, codec: 
                     context=CONTEXT,
                 )
                 over, here = await served.ask(asked), embedded(asked)
-                assert over.tokens == here.tokens
+                assert over.ids == here.ids
                 assert over.text == here.text
                 assert over.finish_reason == here.finish_reason
                 assert (over.steps_run, over.david_steps) == (here.steps_run, here.david_steps)
@@ -66,7 +66,7 @@ async def test_networked_equals_embedded_in_every_way_of_sampling(
 ) -> None:
     usual = {"steps": 5, "max_tokens": 32, "min_p": 0.2, "context": CONTEXT, "contrast": contrast}
     reply = await same_over_the_wire(question(**usual, **WAYS[way]))
-    assert reply.tokens != embedded(question(**usual)).tokens
+    assert reply.ids != embedded(question(**usual)).ids
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def calm(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_networked_equals_embedded_when_blocks_halt(rule: str, contrast: float) -> None:
     usual = {"steps": 20, "max_tokens": 32, "context": CONTEXT, "contrast": contrast}
     reply = await same_over_the_wire(question(**usual, **HALTS[rule]))
-    assert len(reply.tokens) > 16
+    assert len(reply.ids) > 16
     assert 4 <= reply.steps_run < 38
 
 
@@ -90,20 +90,20 @@ async def test_david_and_his_context_change_the_answer() -> None:
         together = await served.ask(question())
         private = await served.ask(question(context=CONTEXT))
         contrasted = await served.ask(question(context=CONTEXT, contrast=0.7))
-    assert len({alone.tokens, together.tokens, private.tokens, contrasted.tokens}) == 4
+    assert len({alone.ids, together.ids, private.ids, contrasted.ids}) == 4
 
 
 async def test_many_sessions_at_once_do_not_mix() -> None:
     asked = [question(seed=seed) for seed in range(4)]
     async with serving() as served:
         replies = await asyncio.gather(*(served.ask(one) for one in asked))
-    assert [reply.tokens for reply in replies] == [embedded(one).tokens for one in asked]
+    assert [reply.ids for reply in replies] == [embedded(one).ids for one in asked]
 
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Davids that send few entries of each row: a lot is uncertain."""
-    monkeypatch.setattr("david_client.asking.MOST_ENTRIES", 3)
+    monkeypatch.setattr("common.collaboration.opening.MOST_ENTRIES", 3)
 
 
 @pytest.mark.usefixtures("brief")
@@ -125,7 +125,7 @@ async def test_certified_tokens_are_those_of_full_rows(way: str, contrast: float
     assert reply.certification.uncertified == 0
     assert 0 < reply.certification.asks <= reply.steps_run
     dense = embedded(question(**requested, codec=Codec.DENSE))
-    assert (reply.tokens, reply.steps_run) == (dense.tokens, dense.steps_run)
+    assert (reply.ids, reply.steps_run) == (dense.ids, dense.steps_run)
     record = reply.record()
     assert record["certify"]
     assert (record["uncertified"], record["asks"]) == (0, reply.certification.asks)

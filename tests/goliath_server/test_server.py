@@ -59,5 +59,5 @@ async def test_mutual_tls_names_the_peer(tmp_path: Path) -> None:
         reply = await served.ask(
             question(), on_draft=lambda _: peers.extend(served.service._per_peer)
         )
-    assert reply.tokens == embedded(question()).tokens
+    assert reply.ids == embedded(question()).ids
     assert set(peers) == {"david.example"}

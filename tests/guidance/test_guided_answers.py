@@ -43,16 +43,16 @@ async def test_the_network_changes_nothing(classifier: SimplexClassifier) -> Non
     free = embedded(asked)
     guide = towards(classifier, 1)
     here = embedded(asked, guide)
-    assert here.tokens != free.tokens
+    assert here.ids != free.ids
     assert here.record()["guide"] == {"model": "guide", "label": "sweet", "strength": 500.0}
     async with serving(guide=guide) as served:
         over = await served.ask(asked)
-    assert over.tokens == here.tokens
+    assert over.ids == here.ids
     assert over.record()["guide"] is None
     none = towards(classifier, 1, 0.0)
-    assert embedded(asked, none).tokens == free.tokens
+    assert embedded(asked, none).ids == free.ids
     async with serving(guide=none) as served:
-        assert (await served.ask(asked)).tokens == free.tokens
+        assert (await served.ask(asked)).ids == free.ids
 
 
 def test_a_guided_server_says_so() -> None:

@@ -81,6 +81,12 @@ class Uniform:
     def remember(self, rows: Tensor) -> Tensor:
         return rows
 
+    def may_end(self, state: Any) -> bool:
+        return True
+
+    def follows(self, before: Any, state: Any) -> bool:
+        return True
+
     def needs(self, state: Any) -> None:
         return None
 

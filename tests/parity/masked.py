@@ -53,6 +53,12 @@ class Masked:
     def remember(self, rows: Tensor) -> None:
         return None
 
+    def may_end(self, state: Any) -> bool:
+        return True
+
+    def follows(self, before: Any, state: Any) -> bool:
+        return True
+
     def needs(self, state: Any) -> None:
         return None
 

@@ -77,6 +77,12 @@ class Tess2:
     def remember(self, rows: Tensor) -> Tensor:
         return rows
 
+    def may_end(self, state: Any) -> bool:
+        return True
+
+    def follows(self, before: Any, state: Any) -> bool:
+        return True
+
     def needs(self, state: Any) -> None:
         return None
 

@@ -1,6 +1,7 @@
 """Masked diffusion by hand: which positions are settled, when a block ends, what is drawn."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -153,6 +154,19 @@ def test_ids_that_must_not_appear_take_no_part_in_the_confidence() -> None:
     process = Masked(2, 2)
     after = process.advance(process.start(0, (), STREAM), Scored(rows, scores, 2), STREAM).state
     assert after.ids.tolist() == [NOTHING, 1], "0.6 / 0.95 is more than 0.06 / 0.1"
+
+
+def test_settled_ids_stay_and_more_of_them_come() -> None:
+    process = Masked(4, 4)
+    before = step(process, process.start(0, (), STREAM)).state
+    after = step(process, before).state
+    assert process.follows(before, after)
+    for ids in ([NOTHING, NOTHING, NOTHING, 3], [0, NOTHING, 2, 2], [0, 0, 2, NOTHING]):
+        assert not process.follows(before, replace(after, ids=np.array(ids)))
+    assert process.follows(before, replace(after, ids=np.array([0, NOTHING, NOTHING, 3])))
+    assert not process.may_end(after)
+    assert process.may_end(step(process, after).state)
+    assert Masked(4, 4, Order.THRESHOLD).may_end(before)
 
 
 def test_it_is_built_from_what_was_agreed() -> None:

@@ -16,12 +16,11 @@ from common.collaboration.settings import LateRule
 from common.errors import ExitCode, UnreachableError
 from common.wire.channels import Keepalive, split_address
 from common.wire.frames import Step
-from david_client.client import ask
 from goliath_server.bench.proxy import Proxy
 from goliath_server.service import Caps
 from tests.certificates import client_options, issued, server_options
 from tests.programs import Pair, address_of, ended, event, process, serve
-from tests.serving import DAVID, GOLIATH, Place, bare, question, quiet, serving
+from tests.serving import GOLIATH, Place, ask_at, bare, question, serving
 
 HASTY = Keepalive(ping_s=0.2, answer_s=0.4)
 LIMIT_S = 3.0
@@ -56,7 +55,7 @@ async def test_the_place_of_a_silent_client_is_free_again() -> None:
         proxy.delay_s = math.inf
         async with asyncio.timeout(LIMIT_S):
             await served.service._idle.wait()
-        assert (await served.ask(question())).tokens
+        assert (await served.ask(question())).ids
 
 
 async def test_a_slow_client_is_not_a_dead_network() -> None:
@@ -83,7 +82,7 @@ async def test_a_long_way_is_not_a_dead_one() -> None:
         proxy.delay_s = 0.3
         asked = question(late_rule=LateRule.FAIL, budget_ms=1500, steps=2)
         place = Place(proxy.address, insecure=True)
-        reply = await ask(asked, DAVID, place, timeout_s=60, on_draft=quiet)
+        reply = await ask_at(place, asked)
     assert reply.david_steps == 2
 
 

@@ -132,13 +132,13 @@ def test_a_conversation_outlives_its_server(pair: Pair) -> None:
         address = address_of(server)
         place = ("--goliath", address, "--insecure", "--steps", 4, "--seed", 5, "--json")
         with conversation(pair, *place) as david:
-            assert says(david, PROMPT)["tokens"] == list(embedded(question()).tokens)
+            assert says(david, PROMPT)["tokens"] == list(embedded(question()).ids)
             server.kill()
             server.wait()
             assert says(david, PROMPT)["reason"] == "UNREACHABLE"
             with serve(pair, "--listen", address) as again:
                 assert address_of(again) == address
-                assert says(david, "/retry")["tokens"] == list(embedded(question()).tokens)
+                assert says(david, "/retry")["tokens"] == list(embedded(question()).ids)
                 out, err = david.communicate(timeout=60)
     assert (david.returncode, out) == (0, b""), err
 

@@ -7,8 +7,9 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from common.collaboration.settings import ContributorSettings
 from common.denoising.plan import Decider, FinishReason
-from david_client.asking import Draft, Reply
+from david_client.asking import Counts, Draft, Reply
 from david_client.view.sketch import Sketch, Word, sketch_draft
 from tests.serving import VOCABULARY, settings
 
@@ -40,15 +41,13 @@ def draft(text: str | None, *, block: int = 0, step: int = 2, **fields: Any) -> 
 def reply(tokens: np.ndarray, *decided: int) -> Reply:
     return Reply(
         text=VOCABULARY.decode(tokens),
-        tokens=tuple(tokens.tolist()),
+        ids=tuple(tokens.tolist()),
         finish_reason=FinishReason.END_TOKEN,
         goliath="g",
-        david="d",
         settings=settings(block_length=8, max_tokens=16, steps=4),
-        contrast=0.0,
         seconds=1.0,
         steps_run=8,
-        david_steps=8,
+        counts=(Counts("d", ContributorSettings(), took_part=8),),
         decided=tuple(decided),
     )
 

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from common.denoising.plan import Decider
 from david_client.asking import Draft
-from david_client.embedded import ask_embedded
 from david_client.view import View
 from david_client.view.screen import Lines, Screen, print_answer, surface
 from tests.david_client.view.drafts import (
@@ -23,7 +22,7 @@ from tests.david_client.view.drafts import (
     ids,
     reply,
 )
-from tests.serving import DAVID, GOLIATH, VOCABULARY, question, serving
+from tests.serving import embedded, question, serving
 
 # --- the screen ---
 
@@ -104,7 +103,7 @@ def test_a_view_that_is_not_wanted_or_has_no_terminal_is_silent(
         monkeypatch.setattr(sys, "stderr", stream)
         with View(wanted=wanted) as view:
             view.say("waking")
-            view.begin(question(), DAVID)
+            view.begin(question().question, question().david)
             view.show(draft("hot soup"))
             view.finish(reply(ids("hot soup")))
         assert stream.getvalue() == ""
@@ -117,7 +116,7 @@ def test_a_view_shows_several_answers_and_leaves_nothing(monkeypatch: pytest.Mon
     with View(wanted=True) as view:
         view.say("waking the models")
         for title in ("gap 1 of 2", "gap 2 of 2"):
-            view.begin(question(), DAVID, title=title)
+            view.begin(question().question, question().david, title=title)
             view.show(draft("hot soup", step=3, bytes_up=2000))
             view.finish(reply(ids("cold soup"), DAVIDS, BOTH))
             assert view.answer is not None
@@ -147,9 +146,7 @@ async def test_drafts_say_the_same_over_the_wire() -> None:
     asked = question(max_tokens=32, temperature=0.0)
     async with serving() as served:
         remote = await served.ask(asked, on_draft=over.append)
-    local = ask_embedded(
-        asked, DAVID, goliath="g", model=GOLIATH, vocabulary=VOCABULARY, on_draft=here.append
-    )
+    local = embedded(asked, on_draft=here.append)
     assert len(over) == len(here)
     for a, b in zip(over, here, strict=True):
         assert a.decided.tolist() == b.decided.tolist()

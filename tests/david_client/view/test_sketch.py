@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.denoising.plan import Decider
-from david_client.view.origins import Origins
+from david_client.origins import Origins
 from david_client.view.sketch import Word, decider_of
 from tests.david_client.view.drafts import BOTH, CORE, DAVIDS, NEITHER, draft, ids, reply, sketched
 from tests.serving import VOCABULARY

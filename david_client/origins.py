@@ -38,7 +38,7 @@ class Origins:
 
     def conclude(self, reply: "Reply") -> list[int]:
         """Take in the answer; the origin of each of its tokens."""
-        self._settle(reply.tokens[len(self._finished) :], reply.decided)
+        self._settle(reply.ids[len(self._finished) :], reply.decided)
         return [*self._finished, *self.block]
 
     def _settle(self, ids: Sequence[int], decided: Sequence[int]) -> list[int]:
