@@ -245,7 +245,7 @@ def open_from_proto(message: pb.Open, limits: Limits) -> Open:
         ProtocolMismatchError, ProcessMismatchError: The client is of another kind.
     """
     version = check_version(message.protocol_version)
-    within_limit("bytes of the suffix", len(message.suffix.encode()), limits.max_prompt_bytes)
+    within_limit("suffix bytes", len(message.suffix.encode()), limits.max_prompt_bytes)
     process = process_from_proto(message)
     settings = settings_from_proto(message.settings, process)
     check_limits(settings, limits)
