@@ -7,20 +7,24 @@ Bytes are counted as the protobuf size of each message and the 5 bytes that gRPC
 HTTP/2 and TLS add some more.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import grpc
 import grpc.aio
+from torch import Tensor
 
-from common.collaboration.batcher import Batcher
+from common.collaboration.batcher import Predict
 from common.collaboration.compatibility import check_process, check_vocabulary
 from common.collaboration.contributor import Contributor
+from common.collaboration.driver import Rows
 from common.collaboration.settings import ContributorSettings, LateRule, SessionSettings
-from common.denoising.process import Process
+from common.denoising.process import Process, View
 from common.errors import SessionCancelledError, UnreachableError
 from common.models.registry import LanguageModel
 from common.pb import collaboration_pb2 as pb
@@ -90,12 +94,10 @@ async def ask(
             optional_features=(DRAFT,),
         )
         left = timeout_s - (time.perf_counter() - begin)
-        async with Batcher(david.predictor.predict, thread="david") as small:
+        with _in_thread(david.predictor.predict) as rows:
 
             def contributor(process: Process) -> Contributor:
-                return question.contributor(
-                    david, small.predict, process, settings, mine, info.limits
-                )
+                return question.contributor(david, rows, process, settings, mine, info.limits)
 
             call = stub.Collaborate(timeout=max(left, 0.001))
             session = Session(
@@ -130,6 +132,24 @@ async def ask(
         certification=replace(session.tally, uncertified=completed.uncertified),
         entries={} if session.contributor is None else dict(session.contributor.entries),
     )
+
+
+@contextmanager
+def _in_thread(predict: Predict) -> Iterator[Rows]:
+    """The small model's rows, computed off the event loop. One session needs no batches; a pass
+    that still runs at the end ends by itself.
+    """
+    thread = ThreadPoolExecutor(1, thread_name_prefix="david")
+
+    async def rows(view: View) -> Tensor:
+        loop = asyncio.get_running_loop()
+        (found,) = await loop.run_in_executor(thread, predict, [view])
+        return found
+
+    try:
+        yield rows
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)
 
 
 def _features(question: Question, settings: SessionSettings) -> tuple[str, ...]:
@@ -178,5 +198,7 @@ async def _connected(place: Place, keepalive: Keepalive = KEEPALIVE) -> AsyncIte
 
 async def _info(stub: Any, meter: Meter, *, timeout_s: float) -> ServerInfo:
     request = pb.GetServerInfoRequest(protocol_version=PROTOCOL_VERSION)
-    answer = await stub.GetServerInfo(meter.sent(request), timeout=timeout_s)
-    return server_info_from_proto(meter.came(answer))
+    meter.sent(request)
+    answer = await stub.GetServerInfo(request, timeout=timeout_s)
+    meter.came(answer)
+    return server_info_from_proto(answer)
