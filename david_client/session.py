@@ -38,8 +38,8 @@ _FAREWELL_S = 1.0
 class Session:
     """One session on one stream; `log` holds all steps that came: what a resumption would need.
 
-    David answers the steps that are wanted, one by one. When he is slower than the server, which
-    then follows the late rule `solo`, he skips those that have no use any more: in lock-step all
+    David answers the steps that are wanted, one by one. When it is slower than the server, which
+    then follows the late rule `solo`, it skips those that have no use any more: in lock-step all
     but the newest.
     """
 
@@ -84,7 +84,7 @@ class Session:
         self._writing = asyncio.Lock()
 
     async def run(self) -> Completed:
-        """Follow the session to its end; on cancellation the server is told."""
+        """Follow the session to its end; on cancellation the server gets a last frame."""
         reader = asyncio.create_task(self._follow())
         speaker = asyncio.create_task(self._speak())
         try:

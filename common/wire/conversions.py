@@ -1,7 +1,7 @@
 """Frames between dataclasses and protobuf: the door to the wire.
 
-Only this module and its parts (`terms`, `session`, `states`, `contribution`) build or read protobuf
-messages. All that a peer sends is hostile until it has passed through here: sizes before
+Only this module and its parts (`settings`, `session`, `states`, `contribution`) build or read
+protobuf messages. All that a peer sends is hostile until it has passed through here: sizes before
 allocation, finite numbers, ids in range and unique, known enum values and frames, steps that the
 session can reach. What depends on the course of a session (is this the step in flight, is the
 answer as long as its ask) is the session's to check.
@@ -54,6 +54,7 @@ from common.wire.session import (
     server_info_from_proto,
     server_info_to_proto,
 )
+from common.wire.settings import ENUMS, check_version
 from common.wire.states import (
     decided_from_bytes,
     decided_to_bytes,
@@ -61,7 +62,6 @@ from common.wire.states import (
     step_from_proto,
     step_to_proto,
 )
-from common.wire.terms import ENUMS, check_version
 
 if TYPE_CHECKING:
     from common.denoising.process import Process

@@ -14,7 +14,7 @@ from torch import Tensor
 from common.collaboration.batcher import Batcher
 from common.collaboration.compatibility import default_settings
 from common.collaboration.contributor import Contributor
-from common.collaboration.fusion import Voice, fuse
+from common.collaboration.fusion import Weighted, fuse
 from common.collaboration.opening import plan_for
 from common.collaboration.settings import ContributorSettings, Requested
 from common.collaboration.timing import Every, timing_of
@@ -109,13 +109,13 @@ def test_a_lag_is_what_its_words_say(lag: int) -> None:
     async def expected() -> Result:
         loop = denoise(plan, Philox(terms.seed))
         request: Any = next(loop)
-        made: list[Voice] = []
+        made: list[Weighted] = []
         async with Batcher(DAVID.predictor.predict) as small:
             david = asked.contributor(DAVID, small.predict, plan.process, terms, own)
             while isinstance(request, Predict):
                 step = request.shown.state.step
                 made = made if step else []
-                made.append(Voice("david", own.weight, await david.contribute(request.shown)))
+                made.append(Weighted("david", own.weight, await david.contribute(request.shown)))
                 (rows,) = GOLIATH.predictor.predict([request.view])
                 loop.send(rows)
                 fused = fuse(rows, [made[step - lag if step >= lag else step]])
@@ -181,25 +181,25 @@ async def test_only_what_is_used_is_computed(
 
 
 async def test_steps_that_come_in_a_row_are_answered_in_order() -> None:
-    heard: list[Any] = []
+    frames: list[Any] = []
 
     async def script(peer: Puppet) -> None:
         await peer.open()
         for step in range(3):
             await peer.step(step=step)
-        heard.extend([await peer.read() for _ in range(3)])
+        frames.extend([await peer.read() for _ in range(3)])
         for step in (3, 4, 5):
             await peer.step(step=step)
-        heard.append(await peer.read())
+        frames.append(await peer.read())
         await peer.send(Completed(0, 5, np.array([60, 61]), FinishReason.END_TOKEN))
-        heard.append(await peer.read())
+        frames.append(await peer.read())
 
     from david_client.client import ask
 
     async with puppet(script) as place:
         await ask(question(steps=6, lag=2), DAVID, place, timeout_s=20, on_draft=quiet)
-    assert [(one.block, one.step) for one in heard[:4]] == [(0, 0), (0, 1), (0, 2), (0, 3)]
-    assert heard[4] == Finish(0, 5)
+    assert [(one.block, one.step) for one in frames[:4]] == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    assert frames[4] == Finish(0, 5)
 
 
 # Both at once
