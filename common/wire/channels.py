@@ -3,7 +3,7 @@
 Plain text is for loopback only, and only when asked for. Elsewhere both sides show certificates:
 a server that does not ask for one would serve strangers.
 
-How a stream ends is told by frames (`Finish`, `Cancel`, `Completed`, `Failed`), never by the
+How a stream ends stands in frames (`Finish`, `Cancel`, `Completed`, `Failed`), never in the
 stream: in a handler, a client's cancel and its half-close look the same.
 """
 

@@ -63,6 +63,8 @@ def parse(line: str) -> Asked | Command | None:
 
 def listed() -> str:
     """All commands, a line each."""
-    shapes = {f"/{name} {argument}".rstrip(): told for name, (argument, told) in COMMANDS.items()}
+    shapes = {
+        f"/{name} {argument}".rstrip(): meaning for name, (argument, meaning) in COMMANDS.items()
+    }
     width = max(map(len, shapes))
-    return "\n".join(f"{shape:<{width}}  {told}" for shape, told in shapes.items())
+    return "\n".join(f"{shape:<{width}}  {meaning}" for shape, meaning in shapes.items())
