@@ -189,7 +189,7 @@ class InternalError(CollaborationError):
 
 @dataclass(frozen=True, slots=True)
 class ErrorSpec:
-    """How one class of errors is told to a peer and to a shell."""
+    """How one class of errors is reported to a peer and to a shell."""
 
     status: str
     """Name of the gRPC status code."""
@@ -241,7 +241,7 @@ ERRORS: dict[type[CollaborationError], ErrorSpec] = {
     SessionCancelledError: ErrorSpec("CANCELLED", "CANCELLED", ExitCode.INTERRUPTED),
     InternalError: ErrorSpec("INTERNAL", "INTERNAL", ExitCode.BUG, _FAULT),
 }
-"""Every class of the tree but its base, and how it is told."""
+"""Every class of the tree but its base, and how it is reported."""
 
 _BY_REASON = {spec.reason: error for error, spec in ERRORS.items()}
 

@@ -389,7 +389,7 @@ class Reply:
             "patience": process.pop("halt_patience", 0),
             "margin": process.pop("halt_margin", 0),
         }
-        return process | {
+        return {
             "text": self.text,
             "tokens": list(self.ids),
             "seed": self.settings.seed,
@@ -422,7 +422,7 @@ class Reply:
             "guide": None if self.guide is None else asdict(self.guide),
             "goliath": self.goliath,
             "david": david.david,
-        }
+        } | process
 
 
 def _shown(entries: Mapping[int, int]) -> dict[str, Any] | None:

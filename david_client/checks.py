@@ -40,7 +40,7 @@ def check_limits(settings: SessionSettings, mine: ContributorSettings, limits: L
 
 
 def check_opened(opened: Opened, asked: Open, david: LanguageModel) -> None:
-    """Refuse terms that are not those of the first frame.
+    """Refuse settings that are not those of the first frame.
 
     Raises:
         ModelMismatchError: the server writes the prompt with other token ids.
@@ -124,7 +124,7 @@ def check_ask(ask: Ask, last: Step | None, answered: Any, opened: Opened) -> Non
 
 
 def check_completed(frame: Completed, last: Step | None, process: Process) -> None:
-    """Refuse an answer that is said to be whole before the last step of a block was.
+    """Refuse an answer that counts as whole before the last step of a block was.
 
     Raises:
         InvalidFrameError: it is so.

@@ -7,21 +7,25 @@ Bytes are counted as the protobuf size of each message and the 5 bytes that gRPC
 HTTP/2 and TLS add some more.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import grpc
 import grpc.aio
+from torch import Tensor
 
-from common.collaboration.batcher import Batcher
+from common.collaboration.batcher import Predict
 from common.collaboration.compatibility import check_process, check_vocabulary, trained_for
 from common.collaboration.contributor import Contributor
+from common.collaboration.driver import Rows
 from common.collaboration.opening import contributor_for
 from common.collaboration.settings import ContributorSettings, LateRule, SessionSettings
-from common.denoising.process import Process
+from common.denoising.process import Process, View
 from common.errors import SessionCancelledError, UnreachableError, UsageError
 from common.pb import collaboration_pb2 as pb
 from common.pb import collaboration_pb2_grpc as rpc
@@ -101,12 +105,12 @@ async def ask(
             optional_features=(DRAFT,),
         )
         left = timeout_s - (time.perf_counter() - began)
-        async with Batcher(model.predictor.predict, thread="david") as small:
+        with _in_thread(model.predictor.predict) as rows:
 
             def contributor(process: Process) -> Contributor:
                 return contributor_for(
                     model,
-                    small.predict,
+                    rows,
                     process,
                     settings,
                     mine,
@@ -149,6 +153,24 @@ async def ask(
         bytes_down=meter.down,
         certification=replace(session.tally, uncertified=completed.uncertified),
     )
+
+
+@contextmanager
+def _in_thread(predict: Predict) -> Iterator[Rows]:
+    """The small model's rows, computed off the event loop. One session needs no batches; a pass
+    that still runs at the end ends by itself.
+    """
+    thread = ThreadPoolExecutor(1, thread_name_prefix="david")
+
+    async def rows(view: View) -> Tensor:
+        loop = asyncio.get_running_loop()
+        (found,) = await loop.run_in_executor(thread, predict, [view])
+        return found
+
+    try:
+        yield rows
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)
 
 
 def _features(question: Question, settings: SessionSettings) -> tuple[str, ...]:
@@ -197,5 +219,7 @@ async def _connected(place: Place, keepalive: Keepalive = KEEPALIVE) -> AsyncIte
 
 async def _info(stub: Any, meter: Meter, *, timeout_s: float) -> ServerInfo:
     request = pb.GetServerInfoRequest(protocol_version=PROTOCOL_VERSION)
-    answer = await stub.GetServerInfo(meter.sent(request), timeout=timeout_s)
-    return server_info_from_proto(meter.came(answer))
+    meter.sent(request)
+    answer = await stub.GetServerInfo(request, timeout=timeout_s)
+    meter.came(answer)
+    return server_info_from_proto(answer)

@@ -44,7 +44,7 @@ class Filled:
 
     @property
     def settings(self) -> SessionSettings:
-        """The terms of the first gap's session; its seed is the one that was asked for."""
+        """The settings of the first gap's session; its seed is the one that was asked for."""
         return self.replies[0].settings
 
     @property
@@ -69,7 +69,7 @@ class Filled:
 
     @property
     def missed(self) -> int:
-        """Steps that went on without him."""
+        """Steps that went on without David."""
         return sum(reply.missed for reply in self.replies)
 
     @property
@@ -172,7 +172,7 @@ def fill_gaps(
         gapped: a text with at least one gap, and some text before it.
         question: what all gaps share; gap n has its seed plus n, the first being 0.
         vocabulary: the pair's vocabulary.
-        ask: gives the reply to the question of one gap; told what people may call it.
+        ask: gives the reply to the question of one gap; called with a title for people.
 
     Raises:
         CollaborationError: any that `ask` raises.

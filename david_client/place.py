@@ -31,12 +31,10 @@ class Meter:
     up: int = 0
     down: int = 0
 
-    def sent(self, message: Any) -> Any:
+    def sent(self, message: Any) -> None:
         """Count a message on its way."""
         self.up += message.ByteSize() + FRAME_PREFIX_BYTES
-        return message
 
-    def came(self, message: Any) -> Any:
+    def came(self, message: Any) -> None:
         """Count a message that came."""
         self.down += message.ByteSize() + FRAME_PREFIX_BYTES
-        return message

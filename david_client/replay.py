@@ -61,7 +61,7 @@ class _Terms(_Record):
 
 
 class Header(_Record):
-    """What was asked, and on which terms; these are None where it failed before they were known."""
+    """What was asked, and the settings; these are None where it failed before they were known."""
 
     type: Literal["header"]
     version: Literal[1]
@@ -220,19 +220,19 @@ def _wrong(found: Any) -> str:
 
 def _sketch(record: StepLine | ReplyLine, header: Header, line: int) -> Sketch:
     assert header.settings is not None
-    terms = header.settings
-    blocks = -(-terms.max_tokens // terms.block_length)
-    moment: dict[str, Any] = {"step": terms.steps, "t": 0.0}
+    settings = header.settings
+    blocks = -(-settings.max_tokens // settings.block_length)
+    moment: dict[str, Any] = {"step": settings.steps, "t": 0.0}
     if isinstance(record, StepLine):
         moment = {"step": record.step, "t": record.t, "noise": record.noise, "ended": record.ended}
-        if record.step >= terms.steps:
-            raise _bad(line, f"expected a step below {terms.steps}, got {record.step}")
+        if record.step >= settings.steps:
+            raise _bad(line, f"expected a step below {settings.steps}, got {record.step}")
     if record.block >= blocks:
         raise _bad(line, f"expected a block below {blocks}, got {record.block}")
     return Sketch(
         block=record.block,
         blocks=blocks,
-        steps=terms.steps,
+        steps=settings.steps,
         weight=header.weight or 0.0,
         text=record.text,
         words=tuple(

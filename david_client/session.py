@@ -15,11 +15,7 @@ from common.collaboration.timing import timing_of
 from common.denoising.process import Process, Shown
 from common.errors import UnreachableError, error_from_reason
 from common.models.registry import LanguageModel
-from common.wire.conversions import (
-    client_frame_to_proto,
-    server_frame_from_proto,
-    split_contribution,
-)
+from common.wire.conversions import client_messages, server_frame_from_proto
 from common.wire.frames import (
     Cancel,
     ClientFrame,
@@ -28,7 +24,6 @@ from common.wire.frames import (
     Finish,
     Open,
     Opened,
-    ServerFrame,
     Step,
 )
 from david_client.asking import Draft, OnDraft
@@ -42,8 +37,8 @@ _FAREWELL_S = 1.0
 class Session:
     """One session on one stream; `log` holds all steps that came: what a resumption would need.
 
-    David answers the steps that are wanted, one by one. When he is slower than the server, which
-    then follows the late rule `solo`, he skips those that have no use any more: in lock-step all
+    David answers the steps that are wanted, one by one. When it is slower than the server, which
+    then follows the late rule `solo`, it skips those that have no use any more: in lock-step all
     but the newest.
     """
 
@@ -88,7 +83,7 @@ class Session:
         self._writing = asyncio.Lock()
 
     async def run(self) -> Completed:
-        """Follow the session to its end; on cancellation the server is told."""
+        """Follow the session to its end; on cancellation the server gets a last frame."""
         reader = asyncio.create_task(self._follow())
         speaker = asyncio.create_task(self._speak())
         try:
@@ -115,7 +110,11 @@ class Session:
         with suppress(asyncio.InvalidStateError):
             await self._write(self._open)
         while True:
-            frame = await self._read()
+            message = await self._call.read()
+            if message is grpc.aio.EOF:
+                raise UnreachableError("the server ended the session without an answer")
+            self._meter.came(message)
+            frame = server_frame_from_proto(message, opened=self._opened, process=self._process)
             match frame:
                 case Opened():
                     check_opened(frame, self._open, self._david)
@@ -189,8 +188,7 @@ class Session:
         """Answer the wanted steps, in order; ends when the server takes no more."""
         if self._make is None:
             await asyncio.Event().wait()
-        sent = True
-        while sent:
+        while True:
             while not self._unanswered:
                 self._news.clear()
                 await self._news.wait()
@@ -198,37 +196,17 @@ class Session:
             assert self.contributor is not None
             contribution = await self.contributor.contribute(shown)
             self._spoken = shown.state
-            sent = await self._sent(contribution)
+            try:
+                await self._write(contribution)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                return  # the reader learns why the call ended
 
-    async def _sent(self, contribution: Contribution) -> bool:
-        assert self._opened is not None
-        chunks = split_contribution(
-            contribution,
-            vocabulary_size=self._opened.vocabulary_size,
-            max_message_bytes=self._opened.limits.max_message_bytes,
-        )
-        try:
-            for chunk in chunks:
-                await self._write(chunk)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            # The reader learns why the call ended.
-            return False
-        return True
-
-    async def _write(self, frame: ClientFrame) -> None:
-        size = None if self._opened is None else self._opened.vocabulary_size
-        message = client_frame_to_proto(frame, vocabulary_size=size)
-        # The contribution's last part may still be on its way when an ask about it is here.
-        async with self._writing:
-            await self._call.write(message)
-        self._meter.sent(message)
-
-    async def _read(self) -> ServerFrame:
-        message = await self._call.read()
-        if message is grpc.aio.EOF:
-            raise UnreachableError("the server ended the session without an answer")
-        self._meter.came(message)
-        return server_frame_from_proto(message, opened=self._opened, process=self._process)
+    async def _write(self, frame: ClientFrame | Contribution) -> None:
+        for message in client_messages(frame, self._opened):
+            # The contribution's last part may still be on its way when an ask about it is here.
+            async with self._writing:
+                await self._call.write(message)
+            self._meter.sent(message)
 
     async def _farewell(self) -> None:
         """Say that the answer arrived, and give the server a moment to end the stream itself."""

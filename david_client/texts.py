@@ -94,7 +94,7 @@ def decoded(data: bytes, name: str) -> str:
         BadDataError: it is in neither, or binary.
     """
     utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    encoding, told = ("utf-16", "UTF-16") if utf_16 else ("utf-8-sig", "UTF-8")
+    encoding, name_of_it = ("utf-16", "UTF-16") if utf_16 else ("utf-8-sig", "UTF-8")
     if "\0" in data.decode(encoding, "replace"):
         raise BadDataError(
             f"{name} is binary: it holds a NUL character", remedy="Give a text, saved as UTF-8"
@@ -103,7 +103,7 @@ def decoded(data: bytes, name: str) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         raise BadDataError(
-            f"{name} is not {told} (byte {error.start})", remedy="Save or type it as UTF-8"
+            f"{name} is not {name_of_it} (byte {error.start})", remedy="Save or type it as UTF-8"
         ) from error
 
 

@@ -34,7 +34,7 @@ VERSION = 1
 
 
 def open_trace(path: Path | None) -> AbstractContextManager["Trace | None"]:
-    """Begin a trace, before anything else is loaded: a bad path shall be told early.
+    """Begin a trace, before anything else is loaded: a bad path shall be reported early.
 
     A new file is its owner's alone. One that holds something is never written to. None makes no
     trace.
@@ -68,7 +68,7 @@ class Trace:
         """Write into an open file without a buffer: what could not be written is not kept."""
         self._file = file
         self._header: dict[str, Any] | None = None
-        """The header of an answer, until its terms are known."""
+        """The header of an answer, until its settings are known."""
         self._open = False
 
     def __enter__(self) -> "Trace":
@@ -85,7 +85,7 @@ class Trace:
         self._file.close()
 
     def begin(self, question: "Question", david: "David", *, title: str) -> None:
-        """Remember what is asked, without the context; it is written when the terms are known."""
+        """Keep what is asked, without the context; it is written when the settings are known."""
         summary = david.model_for(None).vocabulary.summary
         self._header = {
             "type": "header",
@@ -147,7 +147,7 @@ class Trace:
     def fail(self, error: BaseException, *, seconds: float) -> None:
         """Write why there is no reply, as far as a peer may know it; nothing between answers.
 
-        A file that cannot be written is let be: the error itself is told by others.
+        A file that cannot be written is left as it is: the error itself is reported by the caller.
         """
         if not self._open:
             return
@@ -166,9 +166,9 @@ class Trace:
                 }
             )
 
-    def _head(self, **terms: Any) -> None:
+    def _head(self, **settings: Any) -> None:
         if self._header is not None:
-            self._write(self._header | terms)
+            self._write(self._header | settings)
             self._header = None
 
     def _write(self, record: dict[str, Any]) -> None:

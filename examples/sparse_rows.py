@@ -22,7 +22,7 @@ from common.collaboration.compatibility import (
     config_of,
     default_settings,
 )
-from common.collaboration.fusion import Voice, fuse
+from common.collaboration.fusion import Weighted, fuse
 from common.collaboration.settings import Codec, Limits, SessionSettings
 from common.denoising.loop import Plan, Predict, allowed, denoise, drawn
 from common.denoising.sampling import greedy
@@ -52,7 +52,7 @@ def compare(
     terms: SessionSettings,
     request: Predict,
     logits: torch.Tensor,
-    full: Voice,
+    full: Weighted,
     found: Counter[str],
 ) -> None:
     """Count what one step shows."""
@@ -61,8 +61,8 @@ def compare(
     rows = decode(full.contribution, size, CPU)
     reach = reach_of(temperature=plan.draw, min_p=plan.min_p, weight=terms.weight)
     sparse = encode(rows, **moment, codec=Codec.TOPK, reach=reach)
-    voices = [Voice("david", terms.weight, sparse)]
-    doubt = doubts(plan, logits, voices, **moment, caps=CAPS)
+    contributions = [Weighted("david", terms.weight, sparse)]
+    doubt = doubts(plan, logits, contributions, **moment, caps=CAPS)
     expected = tokens(plan, request, fuse(logits, [full]).scores)
     parts = split_contribution(sparse, vocabulary_size=size, max_message_bytes=2**24)
     found["steps"] += 1
@@ -76,10 +76,10 @@ def compare(
     found["other tokens"] += int((tokens(plan, request, doubt.fused.scores) != expected).sum())
     found["asks"] += len(doubt.asks)
     found["asked ids"] += sum(len(ask.ids) for ask in doubt.asks.values())
-    lifted = doubts(plan, logits, voices, **moment, caps=LIFTED)
+    lifted = doubts(plan, logits, contributions, **moment, caps=LIFTED)
     for name, asks in (("asks", doubt.asks), ("lifted caps", lifted.asks)):
         answers = {david: answer_from(rows, ask) for david, ask in asks.items()}
-        after = doubts(plan, logits, all_answered(voices, asks, answers), **moment)
+        after = doubts(plan, logits, all_answered(contributions, asks, answers), **moment)
         found[f"uncertified after {name}"] += int(after.uncertified.sum())
         found[f"other tokens after {name}"] += int(
             (tokens(plan, request, after.fused.scores) != expected).sum()
@@ -114,7 +114,7 @@ def main() -> None:
         try:
             while True:
                 rows = contributor.contribute(request.state, request.finished, request.signal)
-                full = Voice("david", terms.weight, rows)
+                full = Weighted("david", terms.weight, rows)
                 logits = predict(goliath, [request])
                 compare(plan, terms, request, logits, full, found)
                 loop.send(logits)

@@ -8,7 +8,7 @@ SERVICE = "goliath.v1.CollaborationService"
 
 
 class Health:
-    """The health service: NOT_SERVING until told otherwise."""
+    """The health service: NOT_SERVING until it is set."""
 
     def __init__(self, server: grpc.aio.Server) -> None:
         """Add it, and reflection, to a server that is not started yet."""

@@ -37,7 +37,7 @@ class Remote:
         """Nothing is sent before `begin`."""
         self.weight = session.mine.weight
         self.ending: Callable[[], bool] = lambda: False
-        """Whether the session ends before its end; whoever drives it may say so."""
+        """Whether the session ends before its end; its driver sets it."""
         self.end: Callable[[FinishReason], None] = lambda _: None
         """Called when the client asks for an end."""
         self._session = session
@@ -81,7 +81,7 @@ class Remote:
 
     async def _wait(self, done: Callable[[], bool], due: float, what: str) -> None:
         """Take frames until it is done, or the late rule says to go on; then those that are there,
-        for a step that waits for nothing has to hear of an end too.
+        for a step that waits for nothing has to read of an end too.
         """
         rule = self._session.opened.settings.late_rule
         until = None if rule is LateRule.WAIT else due

@@ -101,7 +101,7 @@ async def serve(settings: GoliathSettings, *, announce: Callable[[str, Host], No
     tls = tls_files(
         settings.tls_cert, settings.tls_key, settings.client_ca, authority_option="--client-ca"
     )
-    _ = settings.guidance  # told before the port is taken
+    _ = settings.guidance  # its errors come before the port is taken
     with _signals() as signals:
         server, port = open_server(
             settings.listen,

@@ -130,7 +130,7 @@ class CollaborationService(rpc.CollaborationServiceServicer):
                     stream.close()
 
     async def _guarded(self, stream: Stream, peer: str, address: str) -> None:
-        """A session whose end is told in a frame and in the log."""
+        """A session whose end stands in a frame and in the log."""
         with structlog.contextvars.bound_contextvars(peer=peer, address=address):
             try:
                 async with asyncio.timeout(self._caps.session_s):
@@ -160,8 +160,8 @@ class CollaborationService(rpc.CollaborationServiceServicer):
             _hurry(drive, stream, self._hurry)
         try:
             with structlog.contextvars.bound_contextvars(session=session.opened.session_id[:8]):
-                told = {"weight": session.mine.weight, "seed": session.opened.settings.seed}
-                log.info("session.opened", extra=told)
+                agreed = {"weight": session.mine.weight, "seed": session.opened.settings.seed}
+                log.info("session.opened", extra=agreed)
                 result = await drive.run()
                 completed = session.completed(result, uncertified=drive.tally.uncertified)
                 await stream.send(

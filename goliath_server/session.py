@@ -1,7 +1,7 @@
 """One session as a state machine: no gRPC, no clock, no model.
 
 It decides what may open, which step is in flight, what a contribution to another step means, and
-what is told at the end. The stream and the budgets are the driver's.
+what the client reads at the end. The stream and the budgets are the driver's.
 """
 
 from dataclasses import dataclass
@@ -49,13 +49,13 @@ class Host:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """What is told of what this server has, and does."""
+        """The names of what this server has, and does."""
         asks = self.limits.max_ask_ids_per_position > 0 and self.limits.max_ask_ids > 0
         has = tuple(name for name in FEATURES if asks or name != "certify")
         return (*has, "guided") if self.guide is not None and self.guide.acts else has
 
     def info(self, *, software_version: str) -> ServerInfo:
-        """What is told to anyone who asks."""
+        """What the server says of itself to any client."""
         return ServerInfo(
             software_version=software_version,
             model_name=self.model.name,

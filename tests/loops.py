@@ -80,7 +80,7 @@ def votes(*ids: int) -> torch.Tensor:
     return rows
 
 
-def drive(agreed: Plan, logits, fusing=fuse, voices=()) -> tuple[list, Result]:
+def drive(agreed: Plan, logits, fusing=fuse, contributions=()) -> tuple[list, Result]:
     """Run the loop with logits from a function of the view; the requests and the result."""
     loop = denoise(agreed, Philox(agreed.process.seed))
     requests = [next(loop)]
@@ -88,7 +88,7 @@ def drive(agreed: Plan, logits, fusing=fuse, voices=()) -> tuple[list, Result]:
         while True:
             rows = logits(requests[-1].view)
             requests.append(loop.send(rows))
-            requests.append(loop.send(fusing(rows, voices)))
+            requests.append(loop.send(fusing(rows, contributions)))
     except StopIteration as done:
         return requests, done.value
 

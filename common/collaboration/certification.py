@@ -1,7 +1,7 @@
 """Certification: where a sparse result is the dense one for certain, and what to ask where not.
 
 An id that every David sent has the score that full rows would give it, bit for bit. Any other has
-one that is at least as high: his floor is at least what he did not send, weights are at least 0,
+one that is at least as high: a floor is at least what was not sent, weights are at least 0,
 and products and sums of fp32 never fall when a factor or a term rises. So with `lb`, the best score
 of the first kind, a position is certified if no score of the second kind reaches the threshold of a
 candidate under `lb`: then the best score is `lb` in full rows too, and so are the candidates.
@@ -25,7 +25,7 @@ from torch import Tensor
 from common.collaboration.certified_draw import uncertain_draws
 from common.collaboration.codec import largest, places_of
 from common.collaboration.contribution import Answer, Ask, Contribution
-from common.collaboration.fusion import Voice, audible, fuse, said_by
+from common.collaboration.fusion import Weighted, fuse, sparse_sum, with_weight
 from common.collaboration.settings import Codec
 from common.denoising.loop import Fused, allowed
 from common.denoising.plan import Plan
@@ -51,18 +51,18 @@ class Doubt:
     uncertified: np.ndarray
     """(positions,) bool, which of them are not certified."""
     asks: Mapping[str, Ask]
-    """What to ask each contributor, by his id; empty where nothing may be asked."""
+    """What to ask each contributor, by its id; empty where nothing may be asked."""
 
 
 def doubts(
     plan: Plan,
     core: Tensor,
-    voices: Sequence[Voice],
+    contributions: Sequence[Weighted],
     *,
     shown: Shown,
     caps: AskCaps | None = None,
 ) -> Doubt:
-    """Fuse the contributions to a step, and tell what full rows could have changed.
+    """Fuse the contributions to a step, and say what full rows could have changed.
 
     Under the caps the best scores of a position are asked for first, and the positions that need
     the fewest ids.
@@ -70,23 +70,23 @@ def doubts(
     Args:
         plan: how the scores are read.
         core: logits (1, open, V) fp32.
-        voices: the contributions; with any weights, from none to many.
+        contributions: from none to many, with any weights.
         shown: the step.
         caps: what may be asked; None asks for nothing.
     """
     needs = plan.process.needs(shown.state)
-    fused = fuse(core, voices, full_rows=needs is None)
-    sparse = [v for v in audible(voices) if v.contribution.codec is Codec.TOPK]
+    fused = fuse(core, contributions, full_rows=needs is None)
+    sparse = [v for v in with_weight(contributions) if v.contribution.codec is Codec.TOPK]
     if not sparse or needs is None:
         return Doubt(fused, np.zeros(core.shape[1], np.bool_), {})
     block, step = shown.state.block, shown.state.step
     scores = allowed(plan, fused.scores, shown.open, first=None if block else plan.given)[0]
-    said = said_by(sparse, scores.shape[-1], core.device)
+    summed = sparse_sum(sparse, scores.shape[-1], core.device)
     # Where no row counts nothing is left out, and the scores are the large model's.
-    found = _open(needs, scores, said.places[said.exact]) & said.counted.unsqueeze(-1)
+    found = _open(needs, scores, summed.places[summed.exact]) & summed.counted.unsqueeze(-1)
     if found.any() and needs.words is not None:
         exact = torch.zeros_like(found)
-        exact.view(-1)[said.places[said.exact]] = True
+        exact.view(-1)[summed.places[summed.exact]] = True
         words = needs.words(scores.device)
         uncertain = uncertain_draws(needs.draw, scores, exact, found, words)
         found &= torch.from_numpy(uncertain).to(found.device).unsqueeze(-1)
@@ -96,11 +96,11 @@ def doubts(
     rows, ids = _within(caps, found, scores).nonzero(as_tuple=True)
     places = (rows * scores.shape[-1] + ids).cpu().numpy()
     asks = {}
-    for voice in sparse:
-        mine = np.setdiff1d(places, places_of(voice.contribution, scores.shape[-1]))
-        mine = mine[voice.shares[mine // scores.shape[-1]] > 0]
+    for weighted in sparse:
+        mine = np.setdiff1d(places, places_of(weighted.contribution, scores.shape[-1]))
+        mine = mine[weighted.shares[mine // scores.shape[-1]] > 0]
         if len(mine):
-            asks[voice.contributor_id] = _ask(mine, scores.shape[-1], block, step)
+            asks[weighted.contributor_id] = _ask(mine, scores.shape[-1], block, step)
     return Doubt(fused, uncertified, asks)
 
 
@@ -132,11 +132,11 @@ def _open(needs: Needs, scores: Tensor, exact: Tensor) -> Tensor:
 def _within(caps: AskCaps, found: Tensor, scores: Tensor) -> Tensor:
     """The part of what was found, (positions, V) bool, that the caps leave."""
     counts = found.sum(-1).cpu().numpy()
-    wished = np.minimum(counts, caps.per_position)
-    order = np.argsort(wished, kind="stable")
-    before = np.cumsum(wished[order]) - wished[order]
-    takes = np.empty_like(wished)
-    takes[order] = np.clip(caps.in_all - before, 0, wished[order])
+    requested = np.minimum(counts, caps.per_position)
+    order = np.argsort(requested, kind="stable")
+    before = np.cumsum(requested[order]) - requested[order]
+    takes = np.empty_like(requested)
+    takes[order] = np.clip(caps.in_all - before, 0, requested[order])
     kept = found.clone()
     for position in np.flatnonzero(takes < counts).tolist():
         kept[position] = False
@@ -189,21 +189,23 @@ def answered(contribution: Contribution, ask: Ask, answer: Answer) -> Contributi
 
 
 def all_answered(
-    voices: Sequence[Voice], asks: Mapping[str, Ask], answers: Mapping[str, Answer]
-) -> list[Voice]:
-    """The voices with all answers that came.
+    contributions: Sequence[Weighted], asks: Mapping[str, Ask], answers: Mapping[str, Answer]
+) -> list[Weighted]:
+    """The contributions with all answers that came.
 
     Raises:
         InvalidFrameError: an answer does not fit its ask or its contribution.
     """
     return [
         replace(
-            voice,
+            weighted,
             contribution=answered(
-                voice.contribution, asks[voice.contributor_id], answers[voice.contributor_id]
+                weighted.contribution,
+                asks[weighted.contributor_id],
+                answers[weighted.contributor_id],
             ),
         )
-        if voice.contributor_id in answers
-        else voice
-        for voice in voices
+        if weighted.contributor_id in answers
+        else weighted
+        for weighted in contributions
     ]

@@ -41,7 +41,7 @@ def reach_of(*, temperature: float, min_p: float, weight: float) -> float:
 
     An entry below this reach is of no candidate, unless the large model prefers its id to the best
     one by more than `CORE_LEAD`, or the best one must not appear. What a row then sends follows
-    from the row and the agreed terms alone.
+    from the row and the agreed settings alone.
 
     Args:
         temperature: T of the session; 0 is greedy.
@@ -163,7 +163,7 @@ def largest(rows: Tensor, count: int) -> Tensor:
 
 
 def answer_from(rows: Tensor, ask: Ask) -> Answer:
-    """What a contribution of these rows would have said of the ids that are asked for.
+    """The values that a contribution of these rows has for the ids that are asked for.
 
     Args:
         rows: (positions, V) logits, those that were encoded for the step.

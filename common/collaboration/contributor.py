@@ -77,7 +77,19 @@ class Contributor:
         state = shown.state
         if self._answered != (state.block, self._previous(state.step)):
             self._own = [None] * len(self._prefixes)
-        passes = [await self._predict(shown, branch) for branch in range(len(self._prefixes))]
+        passes = []
+        for branch, prefix in enumerate(self._prefixes):
+            view = View(
+                (*prefix, *shown.answer),
+                state,
+                shown.open,
+                self._suffix,
+                self._process.condition(state, self._own[branch]),
+                self._process.row_temperature(state.step),
+            )
+            rows = await self._rows_of(view)
+            self._own[branch] = self._process.remember(rows)
+            passes.append(rows[0])
         self._answered = (state.block, state.step)
         rows = contrasted(passes[0], passes[1], self._contrast) if self._contrast else passes[0]
         self._rows = rows if self._certify else None
@@ -111,17 +123,3 @@ class Contributor:
         made of it is still the best guess, and better than none.
         """
         return step - 1 if self._timing is None else self._timing.previous(step)
-
-    async def _predict(self, shown: Shown, branch: int) -> Tensor:
-        process, state = self._process, shown.state
-        view = View(
-            (*self._prefixes[branch], *shown.answer),
-            state,
-            shown.open,
-            self._suffix,
-            process.condition(state, self._own[branch]),
-            process.row_temperature(state.step),
-        )
-        rows = await self._rows_of(view)
-        self._own[branch] = process.remember(rows)
-        return rows[0]

@@ -1,4 +1,4 @@
-"""The one driver of a session: the loop, the large model and the contributors, whoever they are.
+"""The one driver of a session: the loop, the large model and the contributors.
 
 Embedded use, the server and evaluation differ in their contributors alone: models in this process,
 the stream of a client, or none.
@@ -15,7 +15,7 @@ from torch import Tensor
 from common.collaboration.certification import AskCaps, all_answered, doubts
 from common.collaboration.contribution import Answer, Ask, Contribution, Tally, for_open
 from common.collaboration.contributor import Contributor
-from common.collaboration.fusion import Voice
+from common.collaboration.fusion import Weighted
 from common.collaboration.timing import Timing
 from common.denoising.loop import Fused, Predict, Requests, Result, denoise
 from common.denoising.plan import FinishReason, Plan
@@ -135,10 +135,10 @@ class Drive:
                 await one.begin(request.shown)
             rows = await self._rows(request.view)
             loop.send(rows)
-            voices = await self._voices(request.shown)
-            if self._ending is not None and len(voices) < self._waited_for:
+            contributions = await self._contributions_to(request.shown)
+            if self._ending is not None and len(contributions) < self._waited_for:
                 return stopped(self._plan, request, self._ending, steps)
-            fused = await self._settled(request.shown, rows, voices)
+            fused = await self._settled(request.shown, rows, contributions)
             steps += 1
             request = await self._off(partial(_advance, loop, fused))
         assert isinstance(request, Result)
@@ -148,13 +148,13 @@ class Drive:
     def _waited_for(self) -> int:
         return sum(one.weight > 0 for one in self._contributors.values())
 
-    async def _voices(self, shown: Shown) -> list[Voice]:
+    async def _contributions_to(self, shown: Shown) -> list[Weighted]:
         """The contributions that the step uses, for the positions that are open now."""
         step = shown.state.step
         self._opened = {0: shown.open} if step == 0 else self._opened | {step: shown.open}
         found = {name: await one.contribution(step) for name, one in self._contributors.items()}
         return [
-            Voice(
+            Weighted(
                 name,
                 self._contributors[name].weight,
                 for_open(contribution, self._opened[contribution.step], shown.open),
@@ -163,10 +163,12 @@ class Drive:
             if contribution is not None
         ]
 
-    async def _settled(self, shown: Shown, rows: Tensor, voices: Sequence[Voice]) -> Fused:
+    async def _settled(
+        self, shown: Shown, rows: Tensor, contributions: Sequence[Weighted]
+    ) -> Fused:
         """The fused scores of a step, after what was asked is answered."""
         doubt = await self._off(
-            partial(doubts, self._plan, rows, voices, shown=shown, caps=self._caps)
+            partial(doubts, self._plan, rows, contributions, shown=shown, caps=self._caps)
         )
         answers = {}
         for name, ask in doubt.asks.items():
@@ -175,7 +177,7 @@ class Drive:
                 self.tally.count(ask)
                 answers[name] = answer
         if answers:
-            settled = all_answered(voices, doubt.asks, answers)
+            settled = all_answered(contributions, doubt.asks, answers)
             doubt = await self._off(partial(doubts, self._plan, rows, settled, shown=shown))
         self.tally.uncertified += int(doubt.uncertified.sum())
         return doubt.fused

@@ -3,7 +3,7 @@ position.
 
 s = (1 - W) c + sum_k w_k u_k with W = sum_k w_k (SSD-2 section 3; Shi et al. 2023 write the
 contrast the same way); at each position w_k is the contributor's weight times the strength of its
-row. Sparse contributions are fused where they say something: what no David sent is the large
+row. Sparse contributions are fused where they have entries: what no David sent is the large
 model's score plus a constant of the position.
 """
 
@@ -21,11 +21,11 @@ from common.denoising.loop import Fused
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
-    """One contributor's share in a step."""
+class Weighted:
+    """One contributor's contribution to a step, with its weight."""
 
     contributor_id: str
-    """Voices are summed in the order of these."""
+    """They are summed in the order of these."""
     weight: float
     """At least 0."""
     contribution: Contribution
@@ -40,28 +40,28 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What sparse contributions say together, (positions, V) rows of which only this is kept."""
+class SparseSum:
+    """The weighted sum of sparse contributions: (positions, V) rows of which only this is kept."""
 
     floors: Tensor
     """(positions,) fp32, the Davids' sum for every id that none of them sent."""
     places: Tensor
     """(n,) int64, position * V + id of each id that at least one of them sent, rising."""
     sums: Tensor
-    """(n,) fp32, the Davids' sum for each of them; who did not send it has his floor in it."""
+    """(n,) fp32, the Davids' sum for each of them; of a David that did not send it, its floor."""
     exact: Tensor
-    """(n,) bool, whether all whose row counts sent it."""
+    """(n,) bool, whether all Davids whose row counts sent it."""
     counted: Tensor
     """(positions,) bool, whether the row of any of them counts."""
 
 
-def audible(voices: Sequence[Voice]) -> list[Voice]:
-    """The voices that have a weight, in the order in which they are summed."""
-    return sorted((v for v in voices if v.weight > 0), key=lambda v: v.contributor_id)
+def with_weight(contributions: Sequence[Weighted]) -> list[Weighted]:
+    """The contributions that have a weight, in the order in which they are summed."""
+    return sorted((v for v in contributions if v.weight > 0), key=lambda v: v.contributor_id)
 
 
-def fuse(core: Tensor, voices: Sequence[Voice], *, full_rows: bool = False) -> Fused:
-    """Fuse logits (1, positions, V), fp32, with the voices of this step.
+def fuse(core: Tensor, contributions: Sequence[Weighted], *, full_rows: bool = False) -> Fused:
+    """Fuse logits (1, positions, V), fp32, with the contributions of this step.
 
     Weight 0 gives the large model alone, and a single weight 1 the contributor alone, bit for bit.
     Each score is made by the same operations in the same order, however its entries were sent, so
@@ -70,30 +70,30 @@ def fuse(core: Tensor, voices: Sequence[Voice], *, full_rows: bool = False) -> F
 
     Args:
         core: the large model's logits.
-        voices: the contributions.
+        contributions: with any weights, from none to many.
         full_rows: whether the scores are read as full rows: ids that were not sent then share the
             rest of their row's mass, and have not its floor each, which bounds them above.
     """
     core = (core - core.amax(-1, keepdim=True)).clamp(min=LOWEST)
-    heard = audible(voices)
-    if not heard:
+    used = with_weight(contributions)
+    if not used:
         return Fused(core, None)
     if full_rows:
         size = core.shape[-1]
-        heard = [replace(v, contribution=with_true_mass(v.contribution, size)) for v in heard]
-    if any(v.contribution.codec is Codec.DENSE for v in heard):
-        return _fuse_whole(core, heard)
-    said = said_by(heard, core.shape[-1], core.device)
-    scores = _left_to_core(heard, core) * core
-    theirs = scores.view(-1)[said.places] + said.sums
-    scores += said.floors.unsqueeze(-1)
-    scores.view(-1)[said.places] = theirs
-    return Fused(scores, _choice(said, core.shape[-1]).unsqueeze(0))
+        used = [replace(v, contribution=with_true_mass(v.contribution, size)) for v in used]
+    if any(v.contribution.codec is Codec.DENSE for v in used):
+        return _fuse_whole(core, used)
+    summed = sparse_sum(used, core.shape[-1], core.device)
+    scores = _left_to_core(used, core) * core
+    theirs = scores.view(-1)[summed.places] + summed.sums
+    scores += summed.floors.unsqueeze(-1)
+    scores.view(-1)[summed.places] = theirs
+    return Fused(scores, _choice(summed, core.shape[-1]).unsqueeze(0))
 
 
-def _left_to_core(heard: Sequence[Voice], core: Tensor) -> Tensor:
+def _left_to_core(used: Sequence[Weighted], core: Tensor) -> Tensor:
     """(positions, 1) fp32, the large model's own share of each position."""
-    shares = np.sum([voice.shares for voice in heard], axis=0)
+    shares = np.sum([weighted.shares for weighted in used], axis=0)
     return _fp32(1 - shares).to(core.device).unsqueeze(-1)
 
 
@@ -101,55 +101,55 @@ def _fp32(numbers: np.ndarray) -> Tensor:
     return torch.from_numpy(numbers.astype(np.float32))
 
 
-def said_by(heard: Sequence[Voice], size: int, device: torch.device) -> Said:
-    """What these voices, all sparse and at least one, say together of a vocabulary of this size."""
-    each = [places_of(voice.contribution, size) for voice in heard]
+def sparse_sum(used: Sequence[Weighted], size: int, device: torch.device) -> SparseSum:
+    """The sum of these, all sparse and at least one, in a vocabulary of this size."""
+    each = [places_of(weighted.contribution, size) for weighted in used]
     places = np.unique(np.concatenate(each))
-    floors = torch.zeros(len(heard[0].contribution.counts))
-    sums, told = torch.zeros(len(places)), np.zeros(len(places), np.int64)
+    floors = torch.zeros(len(used[0].contribution.counts))
+    sums, sent = torch.zeros(len(places)), np.zeros(len(places), np.int64)
     rows = places // size
     counted = np.zeros(len(floors), np.int64)
-    for voice, mine in zip(heard, each, strict=True):
-        floor, share = _fp32(voice.contribution.floors), _fp32(voice.shares)
+    for weighted, mine in zip(used, each, strict=True):
+        floor, share = _fp32(weighted.contribution.floors), _fp32(weighted.shares)
         values = floor[torch.from_numpy(rows)]
         index = np.searchsorted(places, mine)
-        values[torch.from_numpy(index)] = _fp32(voice.contribution.values)
+        values[torch.from_numpy(index)] = _fp32(weighted.contribution.values)
         sums += share[torch.from_numpy(rows)] * values
         floors += share * floor
-        told[index] += 1
-        counted += voice.shares > 0
-    return Said(
+        sent[index] += 1
+        counted += weighted.shares > 0
+    return SparseSum(
         floors.to(device),
         torch.from_numpy(places).to(device),
         sums.to(device),
-        torch.from_numpy(told == counted[rows]).to(device),
+        torch.from_numpy(sent == counted[rows]).to(device),
         torch.from_numpy(counted > 0).to(device),
     )
 
 
-def _choice(said: Said, size: int) -> Tensor:
+def _choice(summed: SparseSum, size: int) -> Tensor:
     """(positions,) int64; `size`, which is no id, where no row counts."""
-    rows, ids = said.places // size, said.places % size
-    best = said.sums.new_full(said.floors.shape, -torch.inf)
-    best = best.scatter_reduce(0, rows, said.sums, "amax")
-    firsts = torch.where(said.sums == best[rows], ids, size)
+    rows, ids = summed.places // size, summed.places % size
+    best = summed.sums.new_full(summed.floors.shape, -torch.inf)
+    best = best.scatter_reduce(0, rows, summed.sums, "amax")
+    firsts = torch.where(summed.sums == best[rows], ids, size)
     return ids.new_full(best.shape, size).scatter_reduce(0, rows, firsts, "amin")
 
 
-def _fuse_whole(core: Tensor, heard: Sequence[Voice]) -> Fused:
+def _fuse_whole(core: Tensor, used: Sequence[Weighted]) -> Fused:
     """The same where a David sent whole rows: one position at a time, so that no second matrix of
     positions x V is made.
     """
-    scores = _left_to_core(heard, core) * core
+    scores = _left_to_core(used, core) * core
     size = core.shape[-1]
-    shares = [voice.shares for voice in heard]
-    starts = [np.cumsum(v.contribution.counts, dtype=np.int64) for v in heard]
+    shares = [weighted.shares for weighted in used]
+    starts = [np.cumsum(v.contribution.counts, dtype=np.int64) for v in used]
     choices = []
     for position in range(core.shape[1]):
         davids = torch.zeros(size)
-        counted = [k for k in range(len(heard)) if shares[k][position] > 0]
+        counted = [k for k in range(len(used)) if shares[k][position] > 0]
         for k in counted:
-            row = _row(heard[k].contribution, position, int(starts[k][position]), size)
+            row = _row(used[k].contribution, position, int(starts[k][position]), size)
             davids += float(shares[k][position]) * row
         choices.append(davids.argmax() if counted else torch.tensor(size))
         scores[0, position] += davids.to(core.device)

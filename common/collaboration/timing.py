@@ -119,10 +119,10 @@ class Timing:
         return step < every.first or step % every.period == 0 or step >= self.steps - every.last
 
 
-def timing_of(terms: Latency) -> Timing:
+def timing_of(settings: Latency) -> Timing:
     """The timing that was agreed on.
 
     Raises:
         UsageError: a lag together with an `every`.
     """
-    return Timing(terms.steps, terms.lag, terms.every)
+    return Timing(settings.steps, settings.lag, settings.every)

@@ -61,7 +61,7 @@ def generate(
         contrast: the factor a of `contrasted`, at least 0, for the questions that have a context;
             it costs a second pass of David.
         batch: questions of a forward pass.
-        progress: told how many answers are done.
+        progress: called with how many answers are done.
 
     Raises:
         BadDataError: a question does not fit a model, together with its answer.

@@ -206,7 +206,7 @@ def evaluate_pair(
         questions: held-out records, at least `LEAST`.
         weights: David's weights to try, each in (0, 1).
         fused: whether the two of a pair see the fused prediction, and not each its own.
-        progress: told (parts done, parts in all).
+        progress: called with (parts done, parts in all).
 
     Raises:
         BadDataError: nothing of a half can be scored.

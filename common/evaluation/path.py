@@ -18,7 +18,7 @@ from torch import Tensor
 from common.collaboration.batcher import Batcher
 from common.collaboration.contribution import Contribution
 from common.collaboration.contributor import Contributor, Encoding
-from common.collaboration.fusion import Voice, fuse
+from common.collaboration.fusion import Weighted, fuse
 from common.collaboration.opening import plan_for
 from common.collaboration.settings import Codec, ContributorSettings, SessionSettings
 from common.collaboration.timing import timing_of
@@ -56,11 +56,11 @@ def path_loss(
         pair: the models, in eval mode.
         questions: held-out records; a context goes to David alone.
         mine: David's settings, with weight 0 none.
-        settings: the terms, but for the seed; their lag or `every` says whose contribution a step
+        settings: as agreed, but for the seed; their lag or `every` says whose contribution a step
             uses. The temperature is 1 in any case: this is a loss. And rows
             are whole: floors stand for entries that nothing in a session reads, but a loss does.
         seed: from it comes each question's own, see `question_seed`.
-        progress: told (questions done, questions in all).
+        progress: called with (questions done, questions in all).
 
     Raises:
         UsageError: the models condition on what a session made of its scores: along the path of
@@ -76,13 +76,13 @@ def path_loss(
     nats, scored, tokens = 0.0, 0, 0
     for number, question in enumerate(questions):
         progress(number, len(questions))
-        terms = replace(
+        agreed = replace(
             settings,
             seed=question_seed(seed, question),
             max_tokens=settings.block_length,
             process=replace(settings.process, temperature=1.0),
         )
-        losses = asyncio.run(_losses(pair, question, terms, mine))
+        losses = asyncio.run(_losses(pair, question, agreed, mine))
         nats += losses.sum().item()
         scored += losses.numel()
         tokens += losses.shape[1]
@@ -123,8 +123,8 @@ async def _losses(
             (core,) = goliath.predictor.predict([view])
             own = process.remember(core)
             source = given.get(timing.source(step))
-            voices = [] if source is None else [Voice("david", mine.weight, source)]
-            scores = fuse(core, voices).scores[0, : len(ids)]
+            contributions = [] if source is None else [Weighted("david", mine.weight, source)]
+            scores = fuse(core, contributions).scores[0, : len(ids)]
             truth = torch.from_numpy(target[: len(ids)]).to(scores.device)
             losses.append(torch.nn.functional.cross_entropy(scores, truth, reduction="none"))
     return torch.stack(losses).cpu()

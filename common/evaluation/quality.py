@@ -56,7 +56,7 @@ class Bench:
     settings: SessionSettings
     mine: ContributorSettings
     """David's; the weight is that of the pair."""
-    """Terms of every answer; steps, seed and, for the systems alone, weight are set for each."""
+    """Settings of every answer; steps, seed and, for the systems alone, weight are set for each."""
     seed: int
     contrast: float
     """The factor of the system `contrast`."""
@@ -145,11 +145,11 @@ def fill(
     """All rows of a cell in question order; those that are missing are made, and kept at once.
 
     Args:
-        bench: models, judge and terms.
+        bench: models, judge and settings.
         task: the questions.
         cell: the line of the table.
         answers: rows that are there already; gets the new ones.
-        progress: told (answers there, answers in all).
+        progress: called with (answers there, answers in all).
 
     Raises:
         BadDataError: a question does not fit a model.

@@ -292,7 +292,7 @@ def check_downloads(folder: Path) -> None:
     """
     for path in sorted(folder.iterdir()):
         if path.suffix in {".json", ".safetensors", ".gguf"}:
-            # What cannot be opened is told where it is read.
+            # What cannot be opened is reported where it is read.
             with suppress(OSError), path.open("rb") as file:
                 head = file.read(256).removeprefix(codecs.BOM_UTF8).lstrip().lower()
                 for beginnings, kind, remedy in _STRANGERS:

@@ -1,5 +1,7 @@
 """What both programs do at a terminal: streams, exit codes, errors that say what to do."""
 
+import atexit
+import gc
 import json
 import os
 import signal
@@ -72,6 +74,8 @@ def run(app: Callable[[], Any], *, program: str) -> NoReturn:
         program: its name in messages.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    # At its end Python would look through all objects of torch for garbage, for a second or more.
+    atexit.register(gc.freeze)
     try:
         with _streams():
             _check_folder()

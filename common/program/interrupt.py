@@ -14,7 +14,7 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn an interrupt into an error of this project, which is told like all others.
+    """Turn an interrupt into an error of this project, which is reported like all others.
 
     Raises:
         SessionCancelledError: SIGINT or SIGTERM came.

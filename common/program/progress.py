@@ -35,13 +35,13 @@ def training_progress(
         task = bar.add_task("training", total=steps)
 
         def report(record: Mapping[str, Any]) -> None:
-            step, told = record["step"], f"loss {record['loss']:.3f}"
-            bar.update(task, completed=step, description=told)
+            step, loss = record["step"], f"loss {record['loss']:.3f}"
+            bar.update(task, completed=step, description=loss)
             curve = record.get("curve")
             if bar.disable and (step % EVERY == 0 or curve):
                 rate = f"  rate {record['rate']:.1e}" if "rate" in record else ""
                 left = (bar.tasks[0].time_remaining or 0) / 60
-                note(f"step {step}/{steps}  {told}{rate}  {left:.0f} min left")
+                note(f"step {step}/{steps}  {loss}{rate}  {left:.0f} min left")
             if curve:
                 note("held-out loss by t: " + "  ".join(f"{t:g}: {loss:.2f}" for t, loss in curve))
 

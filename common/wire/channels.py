@@ -3,7 +3,7 @@
 Plain text is for loopback only, and only when asked for. Elsewhere both sides show certificates:
 a server that does not ask for one would serve strangers.
 
-How a stream ends is told by frames (`Finish`, `Cancel`, `Completed`, `Failed`), never by the
+How a stream ends stands in frames (`Finish`, `Cancel`, `Completed`, `Failed`), never in the
 stream: in a handler, a client's cancel and its half-close look the same.
 """
 
@@ -92,11 +92,11 @@ class Keepalive:
     gRPC's own threads answer pings, however long a model computes.
     """
 
-    ping_s: float = 10.0
+    ping_s: float = 8.0
     """Seconds without a byte from the other side after which it is pinged, at least .2 and well
     below the 4 minutes after which clouds drop a silent connection. From one ping to the next gRPC
     waits a second or more."""
-    answer_s: float = 14.0
+    answer_s: float = 12.0
     """Seconds that its answer, and the acknowledgement of bytes that are sent, may take."""
 
     def options(self) -> list[tuple[str, int]]:

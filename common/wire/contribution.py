@@ -23,8 +23,8 @@ from common.wire.checks import (
     unique_in_rows,
 )
 from common.wire.frames import ContributionChunk, Opened
+from common.wire.settings import ENUMS
 from common.wire.states import moment
-from common.wire.terms import ENUMS
 
 _FRAME_OVERHEAD = 256
 """Bytes of a part beside its arrays: field tags, lengths and small numbers."""

@@ -1,7 +1,7 @@
 """Frames between dataclasses and protobuf: the door to the wire.
 
-Only this module and its parts (`terms`, `session`, `states`, `contribution`) build or read protobuf
-messages. All that a peer sends is hostile until it has passed through here: sizes before
+Only this module and its parts (`settings`, `session`, `states`, `contribution`) build or read
+protobuf messages. All that a peer sends is hostile until it has passed through here: sizes before
 allocation, finite numbers, ids in range and unique, known enum values and frames, steps that the
 session can reach. What depends on the course of a session (is this the step in flight, is the
 answer as long as its ask) is the session's to check.
@@ -10,10 +10,11 @@ answer as long as its ask) is the session's to check.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from common.collaboration.contribution import Answer, Ask
+from common.collaboration.contribution import Answer, Ask, Contribution
 from common.collaboration.settings import ContributorSettings, Limits
 from common.denoising.plan import FinishReason
 from common.errors import MAX_TEXT, InvalidFrameError
@@ -52,6 +53,7 @@ from common.wire.session import (
     server_info_from_proto,
     server_info_to_proto,
 )
+from common.wire.settings import ENUMS, check_version
 from common.wire.states import (
     decided_from_bytes,
     decided_to_bytes,
@@ -59,7 +61,6 @@ from common.wire.states import (
     step_from_proto,
     step_to_proto,
 )
-from common.wire.terms import ENUMS, check_version
 
 if TYPE_CHECKING:
     from common.denoising.process import Process
@@ -69,6 +70,7 @@ __all__ = [
     "check_version",
     "client_frame_from_proto",
     "client_frame_to_proto",
+    "client_messages",
     "server_frame_from_proto",
     "server_frame_to_proto",
     "server_info_from_proto",
@@ -85,7 +87,7 @@ def client_frame_to_proto(
     """The message of a client's frame.
 
     Args:
-        frame: The frame. A contribution goes through `split_contribution` first.
+        frame: The frame, of a contribution a part.
         vocabulary_size: Number of token ids; only contributions need it.
     """
     match frame:
@@ -102,6 +104,27 @@ def client_frame_to_proto(
             return pb.CollaborateRequest(cancel=pb.Cancel(block=frame.block, step=frame.step))
         case Finish():
             return pb.CollaborateRequest(finish=pb.Finish(block=frame.block, step=frame.step))
+
+
+def client_messages(
+    frame: ClientFrame | Contribution, opened: Opened | None
+) -> Iterator[pb.CollaborateRequest]:
+    """The messages of a client's frame: for a contribution as many as its rows need, else one.
+
+    Args:
+        frame: A frame, or a whole contribution.
+        opened: What was agreed; only contributions need it.
+
+    Raises:
+        LimitExceededError: A row of the contribution is too large for a message.
+    """
+    if not isinstance(frame, Contribution):
+        yield client_frame_to_proto(frame)
+        return
+    assert opened is not None
+    size, room = opened.vocabulary_size, opened.limits.max_message_bytes
+    for part in split_contribution(frame, vocabulary_size=size, max_message_bytes=room):
+        yield client_frame_to_proto(part, vocabulary_size=size)
 
 
 def client_frame_from_proto(

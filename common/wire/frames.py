@@ -80,7 +80,7 @@ class Agreed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
-    """The session is open on these terms."""
+    """The session is open, with these settings."""
 
     session_id: str
     settings: SessionSettings

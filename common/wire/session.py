@@ -35,8 +35,7 @@ from common.wire.frames import (
     Role,
     ServerInfo,
 )
-from common.wire.states import step_from_proto, step_to_proto
-from common.wire.terms import (
+from common.wire.settings import (
     ENUMS,
     check_limits,
     check_version,
@@ -49,6 +48,7 @@ from common.wire.terms import (
     vocabulary_from_proto,
     vocabulary_to_proto,
 )
+from common.wire.states import step_from_proto, step_to_proto
 
 
 def _messages_to_proto(messages: Iterable[Message]) -> list[pb.Message]:
@@ -100,7 +100,7 @@ def participations_from_proto(
 
 
 def opened_to_proto(opened: Opened) -> pb.Opened:
-    """The message of the agreed terms."""
+    """The message of what was agreed."""
     size = opened.vocabulary_size
     return pb.Opened(
         protocol_version=opened.protocol_version,
@@ -128,7 +128,7 @@ def opened_to_proto(opened: Opened) -> pb.Opened:
 
 
 def opened_from_proto(message: pb.Opened) -> Opened:
-    """The agreed terms, checked; whether they suit the client, the client knows.
+    """What was agreed, checked; whether it suits the client, the client knows.
 
     Raises:
         InvalidFrameError: They break the contract.
@@ -243,7 +243,7 @@ def open_from_proto(message: pb.Open, limits: Limits) -> Open:
         ProtocolMismatchError, ProcessMismatchError: The client is of another kind.
     """
     version = check_version(message.protocol_version)
-    within_limit("bytes of the suffix", len(message.suffix.encode()), limits.max_prompt_bytes)
+    within_limit("suffix bytes", len(message.suffix.encode()), limits.max_prompt_bytes)
     process = process_from_proto(message)
     settings = settings_from_proto(message.settings, process)
     check_limits(settings, limits)

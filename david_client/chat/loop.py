@@ -33,7 +33,7 @@ class Lines(Protocol):
 
 
 def chat(lines: Lines, talk: Conversation, answers: Answers, show: Show) -> None:
-    """Go on until the lines end or `/quit` comes; an answer that fails is told, and no more.
+    """Go on until the lines end or `/quit` comes; a failed answer is reported, and no more.
 
     Raises:
         CollaborationError: the models cannot be loaded.

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class View:
     """Shows the drafts of one answer, or of several after each other; a context manager.
 
-    Draws on stderr if that is a terminal, and nothing remains of it there. Is told, in this order
-    and again for each answer: `begin`, `show` at each step, `finish`; `say` at any time.
+    Draws on stderr if that is a terminal, and nothing remains of it there. The order of calls,
+    again for each answer, is `begin`, `show` at each step, `finish`; `say` at any time.
     """
 
     def __init__(

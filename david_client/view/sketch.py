@@ -74,7 +74,7 @@ def decider_of(deciders: Sequence[int]) -> Decider | None:
     """Who decided a word of several pieces: it was somebody's first choice if all pieces were.
 
     A piece that was both's first choice was also either's, so a piece of Goliath's and one of both
-    make a word of Goliath's, and one of his and one of David's a word of neither.
+    make a word of Goliath's, and one of Goliath's and one of David's a word of neither.
     """
     if not deciders or 0 in deciders:
         return None

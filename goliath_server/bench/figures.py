@@ -67,8 +67,8 @@ class LatencyMode:
     """One way to live with a long way to the server."""
 
     name: str
-    terms: Mapping[str, Any]
-    """Terms of the session, by their names there."""
+    settings: Mapping[str, Any]
+    """Settings of the session, by their names there."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class LatencyMode:
             name: f"{value.first}:{value.period}:{value.last}"
             if isinstance(value, Every)
             else value
-            for name, value in self.terms.items()
+            for name, value in self.settings.items()
         }
 
 

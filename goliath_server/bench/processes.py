@@ -29,7 +29,7 @@ from common.wire.tls import TlsFiles
 MODULES = {"goliath": "goliath_server.cli", "david": "david_client.cli"}
 """What runs each program; this side starts the other one, and never imports it."""
 _GRACE_S = 10.0
-"""Longest time in which a program ends when it is told to."""
+"""Longest time in which a program ends when it is asked to."""
 _LINE_BYTES = 2**24
 """Longest line of a program's output."""
 _KEPT_LINES = 20
@@ -86,7 +86,7 @@ class Program:
         """Send one object, and read the next one.
 
         Raises:
-            CollaborationError: the program ended instead; what it said, by its exit code.
+            CollaborationError: the program ended instead; its last message, by its exit code.
         """
         assert self._process.stdin is not None
         try:
@@ -166,7 +166,7 @@ async def running(
         settings: what is in it. Nothing of this user's own settings and variables holds: a figure
             shall be what its row says.
         threads: of one operation, in all its libraries.
-        verbose: whether what it tells people is told here.
+        verbose: whether its messages to people are shown.
     """
     file = folder / f"{name}.toml"
     file.write_text(

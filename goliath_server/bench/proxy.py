@@ -189,7 +189,7 @@ async def carry(
     Args:
         read: the next bytes; empty at the end.
         write: takes them.
-        count: told of all bytes as they come in.
+        count: called with all bytes as they come in.
         delay_s: seconds for what comes in now.
         now: a clock in seconds.
         sleep: waits for so many seconds of it.

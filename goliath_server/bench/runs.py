@@ -22,7 +22,7 @@ from goliath_server.bench.processes import Certificates, Program, make_certifica
 from goliath_server.bench.proxy import Proxy
 
 Progress = Callable[[str, int, int], None]
-"""Told what is asked, how many answers are there, and of how many."""
+"""Called with what is asked, how many answers are there, and of how many."""
 _WARM_UP_STEPS = 2
 
 
@@ -37,7 +37,7 @@ class Remote:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Setup:
     """What all rows of a bench share."""
 
     questions: Sequence[Question]
@@ -55,7 +55,7 @@ class Terms:
     """A torch device, the same in each process."""
     remote: Remote | None = None
     verbose: bool = False
-    """Whether what the other programs tell people is told here."""
+    """Whether the other programs' messages to people are shown."""
 
     def stated(self) -> dict[str, Any]:
         """What a row tells of it."""
@@ -73,7 +73,7 @@ class Rig:
 
     def __init__(
         self,
-        terms: Terms,
+        setup: Setup,
         address: str,
         proxy: Proxy,
         david: Program,
@@ -84,33 +84,33 @@ class Rig:
         self.address = address
         """HOST:PORT of the server."""
         self.proxy = proxy
-        self._terms, self._david, self._folder, self._stack = terms, david, folder, stack
+        self._setup, self._david, self._folder, self._stack = setup, david, folder, stack
         self._embedded: Program | None = None
 
     async def ask(self, question: Question, options: dict[str, Any]) -> Answer:
         """Ask over the wire, with a connection of its own.
 
         Raises:
-            CollaborationError: as the client told it.
+            CollaborationError: as the client reported it.
         """
         try:
             reply = await self._david.ask(self._line(question, options))
         except CollaborationError as error:
             if self.proxy.nobody:  # to the client it was the proxy that hung up
                 raise _nobody(self.address) from error
-            told = error.message.replace(self.proxy.address, self.address)
-            raise type(error)(told, remedy=error.remedy) from error
+            message = error.message.replace(self.proxy.address, self.address)
+            raise type(error)(message, remedy=error.remedy) from error
         return Answer(reply, await self.proxy.settled())
 
     async def ask_here(self, question: Question, options: dict[str, Any]) -> dict[str, Any]:
         """Ask in process.
 
         Raises:
-            CollaborationError: as the client told it.
+            CollaborationError: as the client reported it.
         """
         if self._embedded is None:
             note("bench: waking the pair in one process")
-            pair = await self._stack.enter_async_context(_david(self._terms, self._folder, ()))
+            pair = await self._stack.enter_async_context(_david(self._setup, self._folder, ()))
             await pair.ask(self._line(question, {"steps": _WARM_UP_STEPS}))
             self._embedded = pair
         return await self._embedded.ask(self._line(question, options))
@@ -119,28 +119,28 @@ class Rig:
         return {
             "prompt": question.instruction,
             "context": question.context,
-            "seed": question_seed(self._terms.seed, question),
-            "steps": self._terms.steps,
+            "seed": question_seed(self._setup.seed, question),
+            "steps": self._setup.steps,
             **options,
         }
 
 
 @asynccontextmanager
-async def rig(terms: Terms) -> AsyncIterator[Rig]:
+async def rig(setup: Setup) -> AsyncIterator[Rig]:
     """Start what a run needs, and end it afterwards, whatever happens.
 
     Raises:
         UnreachableError: nobody answers at the address.
-        CollaborationError: a program could not start; as it told.
+        CollaborationError: a program could not start; as it reported.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="goliath-bench-")))
-        if terms.remote is None:
+        if setup.remote is None:
             certificates = make_certificates(folder)
-            address = await _serve(terms, certificates, folder, stack)
+            address = await _serve(setup, certificates, folder, stack)
             tls: TlsFiles | None = certificates.client
         else:
-            address, tls = terms.remote.address, terms.remote.tls
+            address, tls = setup.remote.address, setup.remote.tls
             # The client connects to the proxy: what is safe is decided by where that one goes.
             check_security(address, tls=tls, insecure=tls is None)
         host, port = split_address(address)
@@ -149,15 +149,15 @@ async def rig(terms: Terms) -> AsyncIterator[Rig]:
             raise _nobody(address)
         note("bench: waking David")
         place = _place(proxy.address, tls, host)
-        david = await stack.enter_async_context(_david(terms, folder, place))
-        made = Rig(terms, address, proxy, david, folder, stack)
+        david = await stack.enter_async_context(_david(setup, folder, place))
+        made = Rig(setup, address, proxy, david, folder, stack)
         # The first pass of a model is slow, and no row shall have it.
-        await made.ask(terms.questions[0], {"steps": _WARM_UP_STEPS})
+        await made.ask(setup.questions[0], {"steps": _WARM_UP_STEPS})
         yield made
 
 
 async def _serve(
-    terms: Terms, certificates: Certificates, folder: Path, stack: AsyncExitStack
+    setup: Setup, certificates: Certificates, folder: Path, stack: AsyncExitStack
 ) -> str:
     """Start a server; its address."""
     note("bench: starting a server")
@@ -166,14 +166,14 @@ async def _serve(
         running(
             "goliath",
             (
-                *("serve", terms.goliath, "--listen", "127.0.0.1:0", "--json"),
+                *("serve", setup.goliath, "--listen", "127.0.0.1:0", "--json"),
                 *("--tls-cert", files.certificate, "--tls-key", files.key),
-                *("--client-ca", files.authority, "--device", terms.device),
+                *("--client-ca", files.authority, "--device", setup.device),
             ),
             folder=folder,
             settings={},
-            threads=terms.threads,
-            verbose=terms.verbose,
+            threads=setup.threads,
+            verbose=setup.verbose,
         )
     )
     return str((await server.read())["address"])
@@ -190,16 +190,16 @@ def _place(address: str, tls: TlsFiles | None, name: str) -> tuple[object, ...]:
 
 
 def _david(
-    terms: Terms, folder: Path, place: tuple[object, ...]
+    setup: Setup, folder: Path, place: tuple[object, ...]
 ) -> AbstractAsyncContextManager[Program]:
-    """David, with these options for the way to a server, or with Goliath in his process."""
+    """David, with these options for the way to a server, or with Goliath in its process."""
     return running(
         "david",
-        ("batch", "-", "--json", "--model", terms.david, "--device", terms.device, *place),
+        ("batch", "-", "--json", "--model", setup.david, "--device", setup.device, *place),
         folder=folder,
-        settings={"goliath_model": terms.goliath},
-        threads=terms.threads,
-        verbose=terms.verbose,
+        settings={"goliath_model": setup.goliath},
+        threads=setup.threads,
+        verbose=setup.verbose,
     )
 
 
@@ -211,7 +211,7 @@ def _nobody(address: str) -> UnreachableError:
 
 
 async def wire(
-    terms: Terms, modes: Iterable[WireMode], *, progress: Progress
+    setup: Setup, modes: Iterable[WireMode], *, progress: Progress
 ) -> AsyncIterator[dict[str, Any]]:
     """The rows of `bench wire`, each as it is done.
 
@@ -220,72 +220,72 @@ async def wire(
     """
     known: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     here: bool | None = None
-    async with rig(terms) as made:
+    async with rig(setup) as made:
         for mode in modes:
             name = f"{mode.codec}, {mode.projection}, temperature {mode.temperature:g}"
             answers = []
-            for number, question in enumerate(terms.questions):
-                progress(name, number, len(terms.questions))
+            for number, question in enumerate(setup.questions):
+                progress(name, number, len(setup.questions))
                 answers.append(await made.ask(question, mode.asked))
-            progress(name, len(terms.questions), len(terms.questions))
+            progress(name, len(setup.questions), len(setup.questions))
             references = None
-            here = _is_here(terms, answers[0]) if here is None else here
+            here = _is_here(setup, answers[0]) if here is None else here
             if here:
                 key = tuple(sorted(mode.reference.items()))
                 if key not in known:
-                    known[key] = [await made.ask_here(q, mode.reference) for q in terms.questions]
+                    known[key] = [await made.ask_here(q, mode.reference) for q in setup.questions]
                 references = known[key]
-            yield wire_row(mode, answers, references) | terms.stated()
+            yield wire_row(mode, answers, references) | setup.stated()
 
 
 async def latency(
-    terms: Terms, modes: Sequence[LatencyMode], rtts_ms: Sequence[float], *, progress: Progress
+    setup: Setup, modes: Sequence[LatencyMode], rtts_ms: Sequence[float], *, progress: Progress
 ) -> AsyncIterator[tuple[dict[str, Any], list[str]]]:
     """The rows of `bench latency`, but for the quality of the text, each with its answers' texts.
 
     Args:
-        terms: what all rows share.
+        setup: what all rows share.
         modes: what is asked.
         rtts_ms: what the proxy adds to a round trip, in milliseconds; it adds nothing first, also
             where 0 is not among them.
-        progress: told how far it is.
+        progress: called with how far it is.
 
     Raises:
         CollaborationError: any of its kinds.
     """
     references: list[dict[str, Any]] | None = None
     here: bool | None = None
-    async with rig(terms) as made:
+    async with rig(setup) as made:
         for mode in modes:
             near: list[Any] = []
             for rtt in sorted({0.0, *rtts_ms}):
                 made.proxy.delay_s = rtt / 2000
                 name = f"{mode.name}, {rtt:g} ms"
                 answers = []
-                for number, question in enumerate(terms.questions):
-                    progress(name, number, len(terms.questions))
+                for number, question in enumerate(setup.questions):
+                    progress(name, number, len(setup.questions))
                     answers.append(await made.ask(question, dict(mode.options)))
-                progress(name, len(terms.questions), len(terms.questions))
+                progress(name, len(setup.questions), len(setup.questions))
                 replies = [answer.reply for answer in answers]
                 near = near or replies
-                here = _is_here(terms, answers[0]) if here is None else here
+                here = _is_here(setup, answers[0]) if here is None else here
                 if here and references is None:
-                    references = [await made.ask_here(q, {}) for q in terms.questions]
+                    references = [await made.ask_here(q, {}) for q in setup.questions]
                 if rtt in rtts_ms:
                     row = latency_row(mode, rtt, replies, near=near, references=references)
                     row["connect_ms"] = 1000 * median(made.proxy.connects)
-                    yield row | terms.stated(), [reply["text"] for reply in replies]
+                    yield row | setup.stated(), [reply["text"] for reply in replies]
 
 
-def _is_here(terms: Terms, answer: Answer) -> bool:
-    """Whether the model that answered is the one that this machine can run in process; told by its
+def _is_here(setup: Setup, answer: Answer) -> bool:
+    """Whether the model that answered is the one that this machine can run in process, by its
     name alone.
     """
-    if terms.remote is None:
+    if setup.remote is None:
         return True
     served = answer.reply["goliath"]
     try:
-        here = find(terms.goliath).name
+        here = find(setup.goliath).name
     except CollaborationError:
         here = ""
     if served != here:

@@ -17,7 +17,7 @@ from common.program.console import note, print_json
 if TYPE_CHECKING:
     from common.evaluation.pair import Question
     from goliath_server.bench.figures import LatencyMode
-    from goliath_server.bench.runs import Remote, Terms
+    from goliath_server.bench.runs import Remote, Setup
 
 _MOST_RTT_MS = 10_000
 
@@ -172,9 +172,9 @@ def bench(
 
     with interruptible():
         remote = _remote(goliath, insecure, tls_cert, tls_key, server_ca)
-        from goliath_server.bench.runs import Terms
+        from goliath_server.bench.runs import Setup
 
-        terms = Terms(
+        setup = Setup(
             _questions(data, prompts), steps, seed, model, david, threads, device, remote, verbose
         )
         rows: list[dict[str, Any]] = []
@@ -185,29 +185,29 @@ def bench(
                 print_json(row)
 
         if what is What.WIRE:
-            _wire(terms, take)
+            _wire(setup, take)
         else:
-            _latency(terms, added, judge, take)
+            _latency(setup, added, judge, take)
         if not json:
             from goliath_server.bench.table import print_rows
 
             print_rows(rows)
 
 
-def _wire(terms: Terms, take: Callable[[dict[str, Any]], None]) -> None:
+def _wire(setup: Setup, take: Callable[[dict[str, Any]], None]) -> None:
     from common.program.interrupt import run_interruptible
     from goliath_server.bench.figures import WIRE_MODES
     from goliath_server.bench.runs import wire
 
     async def rows() -> None:
-        async for row in wire(terms, WIRE_MODES, progress=_progress):
+        async for row in wire(setup, WIRE_MODES, progress=_progress):
             take(row)
 
     run_interruptible(rows())
 
 
 def _latency(
-    terms: Terms,
+    setup: Setup,
     rtts_ms: Sequence[float],
     judge: Path,
     take: Callable[[dict[str, Any]], None],
@@ -219,20 +219,20 @@ def _latency(
     timed: list[tuple[dict[str, Any], list[str]]] = []
 
     async def rows() -> None:
-        async for row in latency(terms, LATENCY_MODES, rtts_ms, progress=_progress):
+        async for row in latency(setup, LATENCY_MODES, rtts_ms, progress=_progress):
             timed.append(row)
 
     run_interruptible(rows())
     # What is computed here comes last: it would slow the other programs down.
     here = timed[0][0]["wall_ratio"] is not None
-    losses = _losses(terms, LATENCY_MODES) if here else {}
-    judged = _judged(terms.questions, [texts for _, texts in timed], judge, terms)
+    losses = _losses(setup, LATENCY_MODES) if here else {}
+    judged = _judged(setup.questions, [texts for _, texts in timed], judge, setup)
     for (row, _), quality in zip(timed, judged, strict=True):
         take(row | {"cross_entropy": losses.get(row["mode"]), **quality})
 
 
-def _losses(terms: Terms, modes: Sequence[LatencyMode]) -> dict[str, float]:
-    """Cross-entropy of each mode; none where it cannot be measured, which is told."""
+def _losses(setup: Setup, modes: Sequence[LatencyMode]) -> dict[str, float]:
+    """Cross-entropy of each mode; none where it cannot be measured, which is reported."""
     from dataclasses import replace
 
     from common.collaboration.compatibility import default_settings
@@ -242,20 +242,20 @@ def _losses(terms: Terms, modes: Sequence[LatencyMode]) -> dict[str, float]:
     from common.models import registry
     from common.program.device import settle_device
 
-    place = settle_device(terms.device, threads=terms.threads)
-    big, vocabulary = registry.load(terms.goliath, device=place)
-    pair = Pair(big, registry.load(terms.david, device=place)[0], vocabulary)
-    settings = replace(default_settings(pair.models[0]), steps=terms.steps)
+    place = settle_device(setup.device, threads=setup.threads)
+    big, vocabulary = registry.load(setup.goliath, device=place)
+    pair = Pair(big, registry.load(setup.david, device=place)[0], vocabulary)
+    settings = replace(default_settings(pair.models[0]), steps=setup.steps)
     losses = {}
     for mode in modes:
         name = f"{mode.name}, cross-entropy"
         try:
             losses[mode.name] = path_loss(
                 pair,
-                terms.questions,
-                settings=Requested(mode.terms).session(settings),
-                mine=Requested(mode.terms).contributor(ContributorSettings()),
-                seed=terms.seed,
+                setup.questions,
+                settings=Requested(mode.settings).session(settings),
+                mine=Requested(mode.settings).contributor(ContributorSettings()),
+                seed=setup.seed,
                 progress=lambda done, of, name=name: _progress(name, done, of),  # type: ignore[misc]
             ).nats
         except CollaborationError as error:
@@ -264,9 +264,9 @@ def _losses(terms: Terms, modes: Sequence[LatencyMode]) -> dict[str, float]:
 
 
 def _judged(
-    questions: Sequence[Question], answers: Sequence[Sequence[str]], folder: Path, terms: Terms
+    questions: Sequence[Question], answers: Sequence[Sequence[str]], folder: Path, setup: Setup
 ) -> list[dict[str, float | None]]:
-    """What the texts of each row are worth; where there is no judge, it is told how to get it."""
+    """What the texts of each row are worth; where there is no judge, a note says how to get it."""
     from math import isnan
     from statistics import fmean
 
@@ -285,7 +285,7 @@ def _judged(
         note(f"bench: no perplexity: {error}")
     else:
         note("bench: loading the judge")
-        reader = load_judge(folder, device=terms.device)
+        reader = load_judge(folder, device=setup.device)
         different = sorted({pair for row in pairs for pair in row})
         known = dict(zip(different, reader.score(different), strict=True))
         found = [_number(perplexity([known[pair] for pair in row])) for row in pairs]

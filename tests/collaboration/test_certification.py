@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from common.collaboration.certification import AskCaps, all_answered, answered, doubts
 from common.collaboration.codec import answer_from, decode, encode
 from common.collaboration.contribution import Answer, Ask
-from common.collaboration.fusion import Voice, fuse
+from common.collaboration.fusion import Weighted, fuse
 from common.collaboration.settings import Codec
 from common.denoising.halting import HaltRule
 from common.denoising.loop import allowed
@@ -44,7 +44,7 @@ def rows_of(draw, shape):
 
 @st.composite
 def steps(draw):
-    """A step of a session: plan, moment, the core's logits and Davids with rows and voices."""
+    """A step of a session: plan, moment, the core's logits, Davids with rows and contributions."""
     shape = (draw(st.integers(1, 4)), draw(st.integers(2, 14)))
     ids = st.integers(0, shape[1] - 1)
     agreed = plan(
@@ -62,7 +62,7 @@ def steps(draw):
     davids = [
         (
             rows := draw(rows_of(shape)),
-            Voice(
+            Weighted(
                 f"david-{i}",
                 draw(st.sampled_from([0.0, 0.1, 0.3, 0.75, 1.0, 1.6])),
                 encode(
@@ -82,25 +82,25 @@ def steps(draw):
 
 
 def full(davids):
-    """The same voices with their full rows."""
+    """The same contributions with their full rows."""
     return [
-        replace(voice, contribution=encode(rows, block=1, step=0, codec=Codec.DENSE))
-        for rows, voice in davids
+        replace(weighted, contribution=encode(rows, block=1, step=0, codec=Codec.DENSE))
+        for rows, weighted in davids
     ]
 
 
 def asked(agreed, moment, core, davids, caps=None):
-    voices = [voice for _, voice in davids]
+    contributions = [weighted for _, weighted in davids]
     shown = shown_at(agreed, *moment, positions=core.shape[1])
-    return doubts(agreed, core, voices, shown=shown, caps=caps)
+    return doubts(agreed, core, contributions, shown=shown, caps=caps)
 
 
 def told(davids, doubt):
     """The Davids after their answers."""
-    rows = {voice.contributor_id: rows for rows, voice in davids}
+    rows = {weighted.contributor_id: rows for rows, weighted in davids}
     answers = {name: answer_from(rows[name], ask) for name, ask in doubt.asks.items()}
-    voices = all_answered([voice for _, voice in davids], doubt.asks, answers)
-    return [(rows[voice.contributor_id], voice) for voice in voices]
+    contributions = all_answered([weighted for _, weighted in davids], doubt.asks, answers)
+    return [(rows[weighted.contributor_id], weighted) for weighted in contributions]
 
 
 def readings(agreed, moment, scores):
@@ -158,8 +158,8 @@ def test_with_the_caps_lifted_one_round_of_asks_certifies_all(step):
     agreed, moment, core, davids = step
     doubt = asked(*step, caps=LIFTED)
     assert bool(doubt.asks) == doubt.uncertified.any()
-    for _, voice in davids:
-        ask, kept = doubt.asks.get(voice.contributor_id), voice.contribution
+    for _, weighted in davids:
+        ask, kept = doubt.asks.get(weighted.contributor_id), weighted.contribution
         if ask is None:
             continue
         assert (ask.block, ask.step) == moment
@@ -198,13 +198,15 @@ def test_asks_stay_within_the_caps_and_never_make_it_worse(step, caps):
 @settings(max_examples=200, deadline=None)
 def test_sparse_scores_are_bounds_and_exact_where_all_sent(step):
     _, _, core, davids = step
-    sparse = fuse(core, [voice for _, voice in davids]).scores
+    sparse = fuse(core, [weighted for _, weighted in davids]).scores
     dense = fuse(core, full(davids)).scores
     assert (sparse >= dense).all()
     exact = torch.ones(core.shape[1:], dtype=torch.bool)
-    for _, voice in davids:
-        if voice.weight and voice.contribution.codec is Codec.TOPK:
-            marked = replace(voice.contribution, values=np.zeros_like(voice.contribution.values))
+    for _, weighted in davids:
+        if weighted.weight and weighted.contribution.codec is Codec.TOPK:
+            marked = replace(
+                weighted.contribution, values=np.zeros_like(weighted.contribution.values)
+            )
             floors = np.full_like(marked.floors, -1)
             exact &= decode(replace(marked, floors=floors), core.shape[-1], CPU) == 0
     assert torch.equal(sparse[0][exact], dense[0][exact])
@@ -214,9 +216,13 @@ def one_row(values, entries, weight=0.5, core=None, **changes):
     """The doubt of one position and one David; the core is flat unless given."""
     rows = torch.tensor([values], dtype=torch.float32)
     logits = torch.zeros(1, 1, len(values)) if core is None else torch.tensor([[core]])
-    voice = Voice("d", weight, encode(rows, block=0, step=0, codec=Codec.TOPK, entries=entries))
+    weighted = Weighted(
+        "d", weight, encode(rows, block=0, step=0, codec=Codec.TOPK, entries=entries)
+    )
     agreed = plan(**({"forbidden": (), "end": len(values) - 1} | changes))
-    return doubts(agreed, logits, [voice], shown=shown_at(agreed, 1, 0, positions=1), caps=LIFTED)
+    return doubts(
+        agreed, logits, [weighted], shown=shown_at(agreed, 1, 0, positions=1), caps=LIFTED
+    )
 
 
 def ids_asked(doubt):
@@ -249,15 +255,15 @@ def test_what_must_not_appear_is_never_asked_for():
     # At the first position of an answer the end is masked too.
     rows = encode(torch.tensor([row]), block=0, step=0, codec=Codec.TOPK, entries=1)
     agreed = plan(forbidden=(), end=2)
-    shown, voice = shown_at(agreed, 0, 0, positions=1), Voice("d", 0.5, rows)
-    first = doubts(agreed, torch.tensor([[core]]), [voice], shown=shown, caps=LIFTED)
+    shown, weighted = shown_at(agreed, 0, 0, positions=1), Weighted("d", 0.5, rows)
+    first = doubts(agreed, torch.tensor([[core]]), [weighted], shown=shown, caps=LIFTED)
     assert ids_asked(first) == [1]
 
 
 def test_where_nothing_is_exact_the_best_bounds_are_asked_for():
     a, b = torch.tensor([[5.0, 0.0, 1.0, -9.0]]), torch.tensor([[0.0, 5.0, 1.0, -9.0]])
     davids = [
-        (rows, Voice(name, 0.4, encode(rows, block=0, step=0, codec=Codec.TOPK, entries=1)))
+        (rows, Weighted(name, 0.4, encode(rows, block=0, step=0, codec=Codec.TOPK, entries=1)))
         for name, rows in (("a", a), ("b", b))
     ]
     agreed, core = plan(forbidden=(), end=3), torch.zeros(1, 1, 4)
@@ -272,7 +278,9 @@ def test_positions_that_need_the_fewest_ids_come_first():
     for position, count in enumerate((6, 3, 2)):
         core[0, position, :count] = 0.0
     rows = torch.zeros(3, 6)
-    davids = [(rows, Voice("d", 0.5, encode(rows, block=0, step=0, codec=Codec.TOPK, entries=1)))]
+    davids = [
+        (rows, Weighted("d", 0.5, encode(rows, block=0, step=0, codec=Codec.TOPK, entries=1)))
+    ]
     agreed = plan(forbidden=(), end=5, self_conditioning=SelfConditioning.FUSED)
     ask = asked(agreed, (1, 0), core, davids, AskCaps(9, 5)).asks["d"]
     assert ask.positions.tolist() == [0, 1, 2]
@@ -285,13 +293,13 @@ def test_positions_that_need_the_fewest_ids_come_first():
 def test_weights_of_nought_and_full_rows_are_never_asked():
     rows = torch.tensor([[0.0, -1.0, -2.0]])
     core = torch.tensor([[[-9.0, 0.0, 0.0]]])
-    silent = Voice("s", 0.0, encode(rows, block=0, step=0, codec=Codec.TOPK, entries=1))
-    whole = Voice("w", 0.5, encode(rows, block=0, step=0, codec=Codec.DENSE))
-    every = Voice("e", 0.5, encode(rows, block=0, step=0, codec=Codec.TOPK, entries=3))
-    for voices in ([], [silent], [whole], [every, silent, whole]):
+    silent = Weighted("s", 0.0, encode(rows, block=0, step=0, codec=Codec.TOPK, entries=1))
+    whole = Weighted("w", 0.5, encode(rows, block=0, step=0, codec=Codec.DENSE))
+    every = Weighted("e", 0.5, encode(rows, block=0, step=0, codec=Codec.TOPK, entries=3))
+    for contributions in ([], [silent], [whole], [every, silent, whole]):
         agreed = plan(forbidden=(), end=2)
         shown = shown_at(agreed, 1, 0, positions=1)
-        doubt = doubts(agreed, core, voices, shown=shown, caps=LIFTED)
+        doubt = doubts(agreed, core, contributions, shown=shown, caps=LIFTED)
         assert not doubt.uncertified.any()
         assert doubt.asks == {}
 

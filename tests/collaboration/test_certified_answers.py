@@ -10,7 +10,7 @@ from common.collaboration.certification import AskCaps, doubts
 from common.collaboration.codec import encode
 from common.collaboration.contributor import Contributor, Encoding
 from common.collaboration.driver import Local
-from common.collaboration.fusion import Voice
+from common.collaboration.fusion import Weighted
 from common.collaboration.settings import Codec
 from common.collaboration.timing import Timing
 from common.denoising.halting import HaltRule
@@ -107,8 +107,8 @@ def test_fusing_and_certifying_make_no_matrix_for_each_david():
     shown = shown_at(agreed, 0, 0, positions=shape[0])
     counts = {}
     for codec, number in itertools.product(Codec, (1, 5)):
-        voices = [
-            Voice(
+        contributions = [
+            Weighted(
                 str(i),
                 0.1,
                 encode(torch.randn(shape, generator=generator), block=0, step=0, codec=codec),
@@ -116,7 +116,7 @@ def test_fusing_and_certifying_make_no_matrix_for_each_david():
             for i in range(number)
         ]
         with Counting() as counting:
-            doubts(agreed, core, voices, shown=shown)
+            doubts(agreed, core, contributions, shown=shown)
         counts[codec, number] = counting.large
     assert 0 < counts[Codec.TOPK, 1] == counts[Codec.TOPK, 5]
     assert 0 < counts[Codec.DENSE, 1] == counts[Codec.DENSE, 5]

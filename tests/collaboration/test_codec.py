@@ -206,7 +206,7 @@ def test_the_reach_is_longer_for_a_wider_choice_and_a_smaller_share():
     assert reach_of(**usual) > reach_of(**usual | {"min_p": 0.5})
     assert reach_of(**usual) > reach_of(**usual | {"temperature": 0.0})
     assert reach_of(**usual) < reach_of(**usual | {"weight": 0.5})
-    # Alone, a greedy David needs his best entry; with a weight of 0 he is not heard at all.
+    # Alone, a greedy David needs his best entry; with a weight of 0 he is not used at all.
     assert reach_of(temperature=0.0, min_p=0.05, weight=1.0) == 0
     assert reach_of(temperature=0.7, min_p=0.05, weight=1.6) > 0
     assert reach_of(**usual | {"weight": 0.0}) == np.inf

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from common.collaboration.codec import MOST_ENTRIES, decode, encode, reach_for, with_true_mass
 from common.collaboration.contribution import Contribution, for_open
-from common.collaboration.fusion import Voice, fuse
+from common.collaboration.fusion import Weighted, fuse
 from common.collaboration.settings import Codec
 
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ def test_sparse_rows_are_as_sure_as_dense_ones(weight: float, most: float) -> No
     core, rows = logits(1, 200, 6.0).unsqueeze(0), logits(2, 200, 6.0)
 
     def best(codec: Codec, *, full_rows: bool) -> torch.Tensor:
-        fused = fuse(core, [Voice("a", weight, sent(rows, weight, codec))], full_rows=full_rows)
+        fused = fuse(core, [Weighted("a", weight, sent(rows, weight, codec))], full_rows=full_rows)
         return fused.scores.softmax(-1).amax(-1)
 
     dense = best(Codec.DENSE, full_rows=True)
@@ -57,13 +57,13 @@ def test_sparse_rows_are_as_sure_as_dense_ones(weight: float, most: float) -> No
 def test_several_davids_each_have_their_mass() -> None:
     core, rows = logits(1).unsqueeze(0), [logits(seed) for seed in (2, 3)]
     for codecs in ([Codec.TOPK, Codec.TOPK], [Codec.DENSE, Codec.TOPK]):
-        voices = [
-            Voice(name, 0.4, sent(one, 0.4, codec))
+        contributions = [
+            Weighted(name, 0.4, sent(one, 0.4, codec))
             for name, one, codec in zip("ab", rows, codecs, strict=True)
         ]
-        full = [decode(with_true_mass(v.contribution, SIZE), SIZE, CPU) for v in voices]
+        full = [decode(with_true_mass(v.contribution, SIZE), SIZE, CPU) for v in contributions]
         expected = 0.2 * (core - core.amax(-1, keepdim=True)) + 0.4 * full[0] + 0.4 * full[1]
-        torch.testing.assert_close(fuse(core, voices, full_rows=True).scores, expected)
+        torch.testing.assert_close(fuse(core, contributions, full_rows=True).scores, expected)
 
 
 def test_rows_send_what_their_weight_needs() -> None:
@@ -79,7 +79,7 @@ def test_rows_of_positions_that_are_not_open_are_dropped(codec: Codec) -> None:
     rows, was, now = logits(5), np.array([1, 4, 6, 9]), np.array([4, 9])
     kept, expected = for_open(sent(rows, codec=codec), was, now), sent(rows[[1, 3]], codec=codec)
     core = logits(6, 2).unsqueeze(0)
-    one, other = (fuse(core, [Voice("a", 0.75, c)], full_rows=True) for c in (kept, expected))
+    one, other = (fuse(core, [Weighted("a", 0.75, c)], full_rows=True) for c in (kept, expected))
     assert torch.equal(one.scores, other.scores)
     assert torch.equal(one.david_choice, other.david_choice)
 
@@ -89,7 +89,7 @@ def test_a_position_without_a_row_takes_the_large_models(codec: Codec) -> None:
     was, now = np.array([1, 4]), np.array([0, 4, 7])
     core = logits(6, 3).unsqueeze(0)
     scores = fuse(
-        core, [Voice("a", 0.75, for_open(sent(logits(5, 2), codec=codec), was, now))]
+        core, [Weighted("a", 0.75, for_open(sent(logits(5, 2), codec=codec), was, now))]
     ).scores[0]
     alone = fuse(core, []).scores[0]
     assert torch.equal(scores[[0, 2]], alone[[0, 2]])

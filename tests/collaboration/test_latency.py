@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.collaboration.batcher import Batcher
 from common.collaboration.contributor import Contributor
-from common.collaboration.fusion import Voice, fuse
+from common.collaboration.fusion import Weighted, fuse
 from common.collaboration.timing import Every, timing_of
 from common.denoising.loop import Predict, Result, denoise
 from common.denoising.plan import FinishReason
@@ -102,14 +102,14 @@ def test_a_lag_is_what_its_words_say(lag: int) -> None:
     async def expected() -> Result:
         loop = denoise(asked.plan, Philox(asked.settings.seed))
         request: Any = next(loop)
-        made: list[Voice] = []
+        made: list[Weighted] = []
         async with Batcher(DAVID.predictor.predict) as small:
             david = asked.contributor(small.predict)
             while isinstance(request, Predict):
                 step = request.shown.state.step
                 made = made if step else []
                 given = await david.contribute(request.shown)
-                made.append(Voice("david", asked.mine.weight, given))
+                made.append(Weighted("david", asked.mine.weight, given))
                 (rows,) = GOLIATH.predictor.predict([request.view])
                 loop.send(rows)
                 fused = fuse(rows, [made[step - lag if step >= lag else step]])
@@ -174,23 +174,23 @@ async def test_only_what_is_used_is_computed(
 
 
 async def test_steps_that_come_in_a_row_are_answered_in_order() -> None:
-    heard: list[Any] = []
+    frames: list[Any] = []
 
     async def script(peer: Puppet) -> None:
         await peer.open()
         for step in range(3):
             await peer.step(step=step)
-        heard.extend([await peer.read() for _ in range(3)])
+        frames.extend([await peer.read() for _ in range(3)])
         for step in (3, 4, 5):
             await peer.step(step=step)
-        heard.append(await peer.read())
+        frames.append(await peer.read())
         await peer.send(Completed(0, 5, np.array([60, 61]), FinishReason.END_TOKEN))
-        heard.append(await peer.read())
+        frames.append(await peer.read())
 
     async with puppet(script) as place:
         await ask_at(place, question(steps=6, lag=2), timeout_s=20)
-    assert [(one.block, one.step) for one in heard[:4]] == [(0, 0), (0, 1), (0, 2), (0, 3)]
-    assert heard[4] == Finish(0, 5)
+    assert [(one.block, one.step) for one in frames[:4]] == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    assert frames[4] == Finish(0, 5)
 
 
 # Both at once

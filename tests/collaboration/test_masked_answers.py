@@ -15,7 +15,7 @@ from common.collaboration.codec import encode, reach_for
 from common.collaboration.compatibility import default_settings
 from common.collaboration.contribution import for_open
 from common.collaboration.driver import Drive, Local
-from common.collaboration.fusion import Voice, fuse
+from common.collaboration.fusion import Weighted, fuse
 from common.collaboration.opening import plan_for
 from common.collaboration.settings import Codec, ContributorSettings, Requested, SessionSettings
 from common.collaboration.timing import Every, timing_of
@@ -209,7 +209,7 @@ async def test_rows_of_an_earlier_step_are_used_where_positions_are_open(
             loop.send(core)
             source = timing.source(step)
             used = for_open(given[source], opened[source], shown.open)
-            request = loop.send(fuse(core, [Voice("david", 0.5, used)], full_rows=True))
+            request = loop.send(fuse(core, [Weighted("david", 0.5, used)], full_rows=True))
     except StopIteration as done:
         expected = tuple(done.value.ids.tolist())
     assert reply.tokens == expected

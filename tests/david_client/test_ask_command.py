@@ -1,8 +1,11 @@
 """`david ask`: what it says, how it samples, gaps, and questions that cannot be asked."""
 
+import asyncio
 import io
 import json
+import os
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -205,7 +208,7 @@ def test_gaps_over_the_wire(pair: Pair, ask: Any, monkeypatch: pytest.MonkeyPatc
     assert there["text"] == here["text"]
     assert there["bytes_up"] > there["bytes_down"] > here["bytes_down"] == 0
     assert refused.code == ExitCode.REFUSED
-    assert "suffix bytes" in refused.err
+    assert "bytes of the suffix" in refused.err
 
 
 def test_unknown_pieces_of_a_suffix_and_between_gaps(ask: Any) -> None:
@@ -236,10 +239,18 @@ def test_fillings_stand_out_on_a_terminal(
 
 
 def test_an_interrupt_in_the_embedded_run(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
+    ended = []
 
-    monkeypatch.setattr("david_client.embedded.run_local", interrupt)
+    async def interrupted(*_: Any) -> None:
+        try:
+            await asyncio.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+
+    monkeypatch.setattr("david_client.embedded.Drive.run", interrupted)
     told = ask("--steps", 2)
+    assert ended
     assert told.code == ExitCode.INTERRUPTED
     assert "interrupted" in told.err

@@ -197,7 +197,7 @@ def test_the_answer_is_the_greedy_projection_of_the_last_scores():
 
 def test_the_scores_given_to_the_loop_are_left_alone():
     kept = votes(0)
-    drive(plan(), lambda _: votes(0), lambda _core, _voices: Fused(kept, None))
+    drive(plan(), lambda _: votes(0), lambda _core, _contributions: Fused(kept, None))
     assert torch.equal(kept, votes(0))
 
 

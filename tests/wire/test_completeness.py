@@ -14,7 +14,7 @@ from common.pb import collaboration_pb2 as pb
 from common.processes.masked.settings import MaskedProcess, MaskedSettings
 from common.processes.simplex.settings import SimplexProcess, SimplexSettings
 from common.text.summary import VocabularySummary
-from common.wire.terms import ENUMS
+from common.wire.settings import ENUMS
 
 
 @pytest.mark.parametrize("descriptor", pb.DESCRIPTOR.enum_types_by_name.values())

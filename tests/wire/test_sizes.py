@@ -18,7 +18,7 @@ from common.wire.conversions import (
     split_contribution,
 )
 from common.wire.frames import Opened
-from common.wire.terms import vocabulary_to_proto
+from common.wire.settings import vocabulary_to_proto
 from tests.wire.frame_cases import agreed, simplex_step
 
 POSITIONS, VOCABULARY = 64, 15000

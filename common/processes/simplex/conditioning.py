@@ -1,4 +1,4 @@
-"""Self-conditioning: what a model is told about the last prediction (Chen et al., "Analog Bits",
+"""Self-conditioning: what a model reads of the last prediction (Chen et al., "Analog Bits",
 ICLR 2023).
 """
 

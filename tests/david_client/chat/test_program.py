@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,7 +122,7 @@ def test_a_piped_conversation(pair: Pair) -> None:
     assert first == embedded(question()).text
     assert again == embedded(question(seed=6)).text
     longer = "\n".join((PROMPT, again, PROMPT))
-    assert last == embedded(replace(question(seed=6), prompt=longer)).text
+    assert last == embedded(question(seed=6, prompt=longer)).text
 
 
 @pytest.mark.timeout(300)
@@ -215,7 +214,7 @@ def test_no_byte_of_the_context_leaves(
     assert of_kind(private, "contribution") != of_kind(plain, "contribution")
     assert of_kind(private, "open")[0] == of_kind(plain, "open")[0]
     assert all(SECRET.encode() not in message.SerializeToString() for _, message in private)
-    first, second = (message.prompt for message in of_kind(private, "open"))
+    first, second = (message.messages[0].content for message in of_kind(private, "open"))
     assert first == PROMPT
     assert second == "\n".join((PROMPT, talk.turns[0].answer, "what is it"))
 
