@@ -5,7 +5,6 @@ Run `scripts/demo`, or this file with the project installed. Takes a minute or t
 """
 
 import argparse
-import asyncio
 import contextlib
 import json
 import shutil
@@ -15,10 +14,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from common import David, Goliath, Reply, stream
 from common.models import registry
-from david_client.asking import David, Draft, Question, Reply
-from david_client.client import ask
-from david_client.place import Place
+from common.models.registry import LanguageModel
 
 HELD_OUT = registry.BUNDLED / "heldout-recipes.jsonl"
 PRIVATE = registry.BUNDLED / "heldout-private.jsonl"
@@ -60,33 +58,24 @@ def questions(count: int) -> list[str]:
     return [row["instruction"] for row in rows[:: len(rows) // count][:count]]
 
 
-def drafts(david: David, steps: int):
-    """Print the draft now and then as it takes shape."""
-    wanted = {int(share * steps) for share in SHOWN}
+def answer(goliath: Goliath, david: David, prompt: str, steps: int, *, shown=()) -> Reply:
+    """The answer, with the draft printed at some of the steps as it takes shape."""
     width = shutil.get_terminal_size().columns - 14
-
-    def show(draft: Draft) -> None:
-        if draft.step in wanted:
-            ids = () if draft.estimate is None else draft.estimate.tolist()
-            text = david.vocabulary.decode(ids) if ids else "(noise)"
-            print(f"    t = {draft.t:4.2f}  {text[:width]}")
-
-    return show
+    for draft in stream(goliath, [david], prompt, seed=7, steps=steps):
+        if draft.answer is None and draft.step in shown:
+            print(f"    t = {draft.t:4.2f}  {(draft.text or '(noise)')[:width]}")
+    return draft.answer
 
 
-def ask_three_ways(david: David, address: str, prompt: str, steps: int) -> list[Reply]:
+def ask_three_ways(goliath: Goliath, small: LanguageModel, prompt: str, steps: int) -> list[Reply]:
     """Goliath alone, David alone, and together, over the wire."""
     print(f"\n{prompt}")
+    shown = {int(share * steps) for share in SHOWN}
     replies = []
     for name, weight in WAYS:
         print(f"  {name} (weight {weight:g})")
-        question = Question(prompt, seed=7, wishes={"weight": weight, "steps": steps})
-        place = Place(address, insecure=True)
-        reply = asyncio.run(
-            ask(question, david, place, timeout_s=120, on_draft=drafts(david, steps))
-        )
-        print(f"    answer    {reply.text}")
-        replies.append(reply)
+        replies.append(answer(goliath, David(small, weight=weight), prompt, steps, shown=shown))
+        print(f"    answer    {replies[-1].text}")
     return replies
 
 
@@ -97,7 +86,7 @@ def private_note() -> tuple[str, str]:
     return row["instruction"], row["context"]
 
 
-def ask_about_a_note(david: David, address: str, steps: int) -> list[Reply]:
+def ask_about_a_note(goliath: Goliath, small: LanguageModel, steps: int) -> list[Reply]:
     """A question whose answer stands only in a file on this machine: without it, with it, and with
     contrast.
     """
@@ -105,19 +94,14 @@ def ask_about_a_note(david: David, address: str, steps: int) -> list[Reply]:
     print(f"\nA private file says: {note}")
     print(prompt)
     ways = (
-        ("Goliath alone", "", {"weight": 0.0}, 0.0),
-        ("with David, who reads the file", note, {}, 0.0),
-        (f"with David and contrast {CONTRAST:g}", note, {}, CONTRAST),
+        ("Goliath alone", David(small, weight=0.0)),
+        ("with David, who reads the file", David(small, context=note)),
+        (f"with David and contrast {CONTRAST:g}", David(small, context=note, contrast=CONTRAST)),
     )
     replies = []
-    for name, context, wishes, contrast in ways:
-        question = Question(
-            prompt, seed=7, context=context, contrast=contrast, wishes=wishes | {"steps": steps}
-        )
-        place = Place(address, insecure=True)
-        reply = asyncio.run(ask(question, david, place, timeout_s=120, on_draft=lambda _: None))
-        print(f"  {name + ':':34} {reply.text}")
-        replies.append(reply)
+    for name, david in ways:
+        replies.append(answer(goliath, david, prompt, steps))
+        print(f"  {name + ':':34} {replies[-1].text}")
     print("  (Of the names and numbers in such notes four fifths come back: docs/measurements.md.)")
     return replies
 
@@ -138,15 +122,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=32, help="denoising steps (default 32)")
     parser.add_argument("--sample", type=int, default=12, help="recipes to score (default 12)")
     options = parser.parse_args()
-    david = David(registry.DEFAULT_DAVID, *registry.load(registry.DEFAULT_DAVID))
-    with goliath() as address:
+    small = registry.open_model(registry.DEFAULT_DAVID)
+    with goliath() as address, Goliath.connect(address, insecure=True) as large:
         print(f"Goliath serves on {address}, in a process of its own.")
         replies = [
             reply
             for prompt in questions(3)
-            for reply in ask_three_ways(david, address, prompt, options.steps)
+            for reply in ask_three_ways(large, small, prompt, options.steps)
         ]
-        replies += ask_about_a_note(david, address, options.steps)
+        replies += ask_about_a_note(large, small, options.steps)
     up, down = (sum(getattr(r, name) for r in replies) for name in ("bytes_up", "bytes_down"))
     print(f"\nOn the wire, {len(replies)} answers: {up:,} bytes up, {down:,} bytes down.")
     scores = evaluate(options.sample)

@@ -6,7 +6,6 @@ the token ids of every answer in FILE the first time, and compares with them fro
 """
 
 import argparse
-import asyncio
 import hashlib
 import json
 import sys
@@ -18,22 +17,16 @@ from typing import Any
 import torch
 from demo import goliath, questions
 
-from common.collaboration.compatibility import DEFAULT_TEMPERATURE
+from common import David, Goliath, collaborate
 from common.collaboration.settings import Codec
 from common.collaboration.timing import Every
 from common.models import registry
-from common.models.simplex_network import SimplexDiffusionLM
 from common.processes.simplex.settings import Projection, SelfConditioning
-from common.text.wordpiece import WordPieceVocabulary
-from david_client.asking import David, Question
-from david_client.client import ask
-from david_client.embedded import ask_embedded
-from david_client.place import Place
 
 MODES: dict[str, dict[str, Any]] = {
     "sparse": {},
     "certified": {"certify": True},
-    "dense": {"codec": Codec.DENSE},
+    "dense": {},
     "multi-hot": {"projection": Projection.MULTI_HOT},
     "fused": {"self_conditioning": SelfConditioning.FUSED},
     "lag 1": {"lag": 1},
@@ -44,23 +37,21 @@ MODES: dict[str, dict[str, Any]] = {
     "no nucleus": {"top_p": 1.0},
     "estimate": {"self_conditioning": SelfConditioning.ESTIMATE},
     "halt": {"halt_patience": 2, "halt_margin": 1.0},
-    "suffix": {},
+    "suffix": {"suffix": "Serve at once."},
     "contrast": {},
 }
-TEXTS: dict[str, dict[str, Any]] = {
-    "suffix": {"suffix": "Serve at once."},
+"""Settings of the session in each mode."""
+DAVIDS: dict[str, dict[str, Any]] = {
+    "dense": {"codec": Codec.DENSE},
     "contrast": {"context": "Sara buys flour at the bakery on Tuesday.", "contrast": 0.5},
 }
-"""What a mode asks with, beside the prompt."""
+"""How David takes part, where it is not as usual."""
 
 
 def settings_of(mode: str, number: int) -> dict[str, Any]:
-    """The mode, with what prompts take in turn: two weights, sampling and greedy, one block and
-    two.
-    """
+    """The mode, with what prompts take in turn: sampling and greedy, one block and two."""
     return MODES[mode] | {
-        "weight": (0.75, 0.5)[number % 2],
-        "temperature": (DEFAULT_TEMPERATURE, 0.0)[number // 2 % 2],
+        "temperature": (0.7, 0.0)[number // 2 % 2],
         "max_tokens": (64, 64, 64, 128)[number // 4 % 4],
     }
 
@@ -95,15 +86,19 @@ def main() -> None:
         if row["run"] == run and "networked" in row
     }
     asked = list(plan(options.prompts, options.modes.split(","), every=options.all_modes))
-    david = David(registry.DEFAULT_DAVID, *registry.load(registry.DEFAULT_DAVID))
-    goliath_model = registry.load(registry.DEFAULT_GOLIATH)
-    with goliath() as address, options.results.open("a") as results:
+    small = registry.open_model(registry.DEFAULT_DAVID)
+    with (
+        goliath() as address,
+        Goliath.load(device="cpu") as here,
+        Goliath.connect(address, insecure=True) as there,
+        options.results.open("a") as results,
+    ):
         for place, (number, prompt, mode) in enumerate(asked, 1):
             if (prompt, mode) not in done:
-                wishes = settings_of(mode, number) | {"steps": options.steps}
-                question = Question(prompt, number, wishes=wishes, **TEXTS.get(mode, {}))
+                david = David(small, weight=(0.75, 0.5)[number % 2], **DAVIDS.get(mode, {}))
+                settings = settings_of(mode, number) | {"steps": options.steps, "seed": number}
                 row = {"run": run, "prompt": prompt, "mode": mode}
-                row |= compared(question, david, goliath_model, Place(address, insecure=True))
+                row |= compared(here, there, david, prompt, settings)
                 done[prompt, mode] = row
                 results.write(json.dumps(row) + "\n")
                 results.flush()
@@ -142,27 +137,17 @@ def plan(prompts: int, modes: Sequence[str], *, every: bool) -> Iterator[tuple[i
 
 
 def compared(
-    question: Question,
-    david: David,
-    goliath_model: tuple[SimplexDiffusionLM, WordPieceVocabulary],
-    place: Place,
+    here: Goliath, there: Goliath, david: David, prompt: str, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """One question asked both ways: the answer's tokens, counted, and whether they are the same."""
-    model, vocabulary = goliath_model
-    here = ask_embedded(
-        question,
-        david,
-        goliath=registry.DEFAULT_GOLIATH,
-        model=model,
-        vocabulary=vocabulary,
-        on_draft=lambda _: None,
+    """One question asked both ways: the ids of the answers, and whether they are the same."""
+    embedded, networked = (
+        list(collaborate(one, [david], prompt, **settings).ids) for one in (here, there)
     )
-    there = asyncio.run(ask(question, david, place, timeout_s=600, on_draft=lambda _: None))
     return {
-        "tokens": len(here.tokens),
-        "same": here.tokens == there.tokens,
-        "embedded": list(here.tokens),
-        "networked": list(there.tokens),
+        "tokens": len(embedded),
+        "same": embedded == networked,
+        "embedded": embedded,
+        "networked": networked,
     }
 
 
