@@ -96,7 +96,7 @@ class Moments:
     asked: float = field(init=False)
     """Before the first byte to a server."""
     first_state: float | None = None
-    """When the first state was there: connection and terms are settled, David begins."""
+    """When the first state was there: the connection and the settings are there, David begins."""
     last_state: float | None = None
     """When the last state was there."""
 
@@ -160,8 +160,8 @@ def ask_all(
         except SessionCancelledError:
             raise
         except CollaborationError as error:
-            told = f"line {number}: {error.message}"
-            raise type(error)(told, remedy=error.remedy) from error
+            message = f"line {number}: {error.message}"
+            raise type(error)(message, remedy=error.remedy) from error
         yield (
             reply,
             reply.record()

@@ -1,7 +1,7 @@
 """Asking a Goliath over gRPC.
 
-The server is probed first, so that "nobody there", "not trusted" and "does not fit" are told apart
-before a session begins. What it then says is checked against what was agreed.
+The server is probed first, so that "nobody there", "not trusted" and "does not fit" are errors of
+their own before a session begins. What it then says is checked against what was agreed.
 
 Bytes are counted as the protobuf size of each message and the 5 bytes that gRPC puts before it;
 HTTP/2 and TLS add some more.
@@ -90,7 +90,7 @@ async def ask(
         settings = question.settings(info.defaults)
         mine = david.requested.contributor(info.contributor_defaults)
         check_limits(settings, mine, info.limits)
-        # What does not fit is told before a session begins.
+        # What does not fit is refused before a session begins.
         prefixes = david.prefixes(model, question, settings) if mine.weight > 0 else ()
         frame = Open(
             role=Role.OWNER,
@@ -174,7 +174,7 @@ def _in_thread(predict: Predict) -> Iterator[Rows]:
 
 
 def _features(question: Question, settings: SessionSettings) -> tuple[str, ...]:
-    """What the server must have for this question on these terms."""
+    """What the server must have for this question with these settings."""
     used = {"suffix": bool(question.suffix), "certify": settings.certify}
     return tuple(name for name, needed in used.items() if needed)
 

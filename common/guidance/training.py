@@ -24,7 +24,7 @@ from common.processes.simplex.state import Bag
 from common.text.wordpiece import WordPieceVocabulary
 
 DOUBTS = (0.0, 0.5, 0.9, 1.0)
-"""Doubts at which the held-out accuracy is told."""
+"""Doubts at which the held-out accuracy is reported."""
 SPREAD = 0.5
 """Share of the doubt that the prior has there."""
 
