@@ -128,8 +128,8 @@ class HubVocabulary:
     def printed(self, ids: Iterable[int]) -> Printed:
         """The text of `decode`, with the place of each id in it.
 
-        Ids that share a character, of whose bytes each has some, all stand at it. A character is
-        not shown before its last byte is there.
+        Ids that have but some bytes of a character stand at it together. A character is not shown
+        before its last byte is there.
         """
         text, whole = "", ""
         before: list[int] = []
@@ -145,7 +145,7 @@ class HubVocabulary:
             # A decoder looks at the id before: at the beginning of a text it leaves spaces out.
             piece = self._text((*before, *pending))[len(self._text(before)) :]
             whole = piece.rstrip(_HALF)
-            places.append((begin, len(text) + len(piece)))
+            places.append((begin, max(len(text) + len(whole), begin + (whole != piece))))
             if whole == piece:
                 text, whole, before, pending = text + piece, "", pending, []
         text += whole

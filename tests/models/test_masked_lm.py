@@ -18,7 +18,7 @@ from common.models.registry import open_model
 from common.processes.masked.process import Masked
 from common.processes.masked.settings import MaskedProcess, MaskedSettings
 from common.text.templates import ChatTemplate, PlainText, asked
-from david_client.asking import Question, Reply
+from david_client.asking import David, Question, Reply
 from david_client.embedded import ask_embedded
 from tests.tiny_masked import save_tiny_masked, tiny_masked, tiny_masked_lm
 
@@ -33,12 +33,12 @@ def test_a_pair_from_folders_answers_as_the_pair_in_memory(tmp_path: Path) -> No
     opened = [open_model(str(folder)) for folder in folders]
 
     def answer(goliath: Any, david: Any) -> Reply:
-        question = Question(asked("how do i make soup?"), 3, context="add salt")
-        return asyncio.run(ask_embedded(question, david, goliath, on_draft=lambda _: None))
+        question, davids = Question(asked("how do i make soup?"), 3), [David(david, context="salt")]
+        return asyncio.run(ask_embedded(question, davids, goliath, on_draft=lambda _: None))
 
     reply = answer(*opened)
-    assert reply.tokens == answer(tiny_masked(seed=1), tiny_masked(seed=2)).tokens
-    assert (reply.goliath, reply.david, reply.settings.block_length) == ("1", "2", 12)
+    assert reply.ids == answer(tiny_masked(seed=1), tiny_masked(seed=2)).ids
+    assert (reply.goliath, reply.counts[0].david, reply.settings.block_length) == ("1", "2", 12)
     assert reply.record()["order"] == "low_confidence"
 
 

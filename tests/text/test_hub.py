@@ -1,5 +1,6 @@
 """The vocabulary of a foreign tokenizer: what it reads, bars and shows."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -102,11 +103,20 @@ def test_ids_of_one_character_all_stand_at_it(bpe: HubVocabulary) -> None:
     assert len(shown.spans) == len(shown.words) == len(ids) > len(BYTES)
     seen = "".join(shown.text[a:b] for a, b in dict.fromkeys(shown.spans))
     assert seen == BYTES.replace(" ", "")
+    for one, other in itertools.pairwise(shown.spans):
+        assert one == other or one[1] <= other[0]
     for character, at_least in (("日", 2), ("🍲", 3)):
         place = BYTES.index(character)
         assert shown.spans.count((place, place + 1)) >= at_least
     words = [shown.words[shown.spans.index((BYTES.index(c), BYTES.index(c) + 1))] for c in "°日!"]
     assert words == sorted(set(words)), "marks and words are not one word"
+
+
+def test_a_whole_character_and_half_of_the_next_do_not_overlap() -> None:
+    tokenizer = Tokenizer(models.WordLevel({".æĹ": 0, "¥": 1}, unk_token="¥"))
+    tokenizer.decoder = decoders.ByteLevel()
+    shown = HubVocabulary(PreTrainedTokenizerFast(tokenizer_object=tokenizer), (3,)).printed((0, 1))
+    assert (shown.text, shown.spans, shown.words) == (".日", ((0, 1), (1, 2)), (0, 1))
 
 
 def test_half_a_character_is_never_shown(bpe: HubVocabulary) -> None:
