@@ -15,7 +15,7 @@ from common.collaboration.settings import (
 )
 from common.collaboration.timing import Every
 from common.denoising.settings import Panel, Setting, borrowed, lent, setting, settings_of
-from common.models.registry import DEFAULT_DAVID, DEFAULT_GOLIATH
+from common.models import DEFAULT_DAVID, DEFAULT_GOLIATH
 from common.processes.simplex.settings import Projection, SelfConditioning, SimplexSettings
 from common.program.settings import ProgramSettings
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from common.collaboration.settings import Limits
 from common.denoising.settings import Panel, borrowed, lent, setting
-from common.models.registry import DEFAULT_GOLIATH
+from common.models import DEFAULT_GOLIATH
 from common.program.settings import ProgramSettings
 
 

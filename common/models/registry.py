@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import platformdirs
 
 from common.errors import BadModelError, UsageError, VocabularyMismatchError
+from common.models import DEFAULT_DAVID as DEFAULT_DAVID
+from common.models import DEFAULT_GOLIATH as DEFAULT_GOLIATH
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from common.text.wordpiece import WordPieceVocabulary
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
-DEFAULT_GOLIATH = "goliath-mini"
-DEFAULT_DAVID = "david-recipes"
 WEIGHTS = "model.safetensors"
 MODEL_TYPE = "simplex_diffusion"
 INDEX = "model.safetensors.index.json"
