@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _OTHER_STREAMS = 4
 """Streams of a connection beside its sessions: probes and health."""
+_LEAVE_S = 1.0
+"""Longest time in which handlers end that are cut off."""
 
 
 def load_host(settings: GoliathSettings) -> Host:
@@ -118,6 +120,10 @@ async def serve(settings: GoliathSettings, *, announce: Callable[[str, Host], No
             await _run(settings, service, health, signals, lambda hosted: announce(shown, hosted))
         finally:
             await server.stop(None)
+            # Handlers that are cancelled by this end before the loop does, or gRPC logs a trace.
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            if others:
+                await asyncio.wait(others, timeout=_LEAVE_S)
         if signals.first is signal.SIGINT:
             raise SessionCancelledError("interrupted")
 

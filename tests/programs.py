@@ -66,5 +66,5 @@ def event(server: subprocess.Popen[str], *names: str) -> dict[str, Any]:
 
 def ended(child: subprocess.Popen[str]) -> Outcome:
     out, err = child.communicate(timeout=60)
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     return Outcome(child.returncode, out, err)
