@@ -11,7 +11,6 @@ import asyncio
 import secrets
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import fields, replace
 from functools import partial
@@ -27,6 +26,7 @@ from common.program.device import settle_device
 from common.text.templates import Message, Speaker, asked
 from david_client.asking import David, Draft, Question, Reply
 from david_client.origins import Origins
+from david_client.place import Place
 
 if TYPE_CHECKING:
     from common.denoising.process import Process
@@ -49,6 +49,8 @@ class Goliath:
 
     model: LanguageModel | None = None
     """The model, where it is in this process."""
+    place: Place | None = None
+    """Where it is, where that is elsewhere."""
 
     def __init__(
         self,
@@ -133,12 +135,12 @@ class Goliath:
             UsageError: the choice of security does not fit the address.
         """
         from common.wire.channels import check_security
-        from david_client.client import Place, ask
+        from david_client.client import ask
 
         check_security(address, tls=tls, insecure=insecure)
-        place = Place(address, tls=tls, insecure=insecure, server_name=server_name)
         self = cls.__new__(cls)
-        self._begin(partial(ask, place=place, timeout_s=timeout_s))
+        self.place = Place(address, tls=tls, insecure=insecure, server_name=server_name)
+        self._begin(partial(ask, place=self.place, timeout_s=timeout_s))
         return self
 
     def close(self) -> None:
@@ -201,18 +203,15 @@ class _Thread:
 
     def __init__(self) -> None:
         """Start it."""
-        running: Future[asyncio.AbstractEventLoop] = Future()
-        # A program that ends does not wait for a model that computes.
-        self._thread = Thread(
-            target=asyncio.run, args=(self._run(running),), name="goliath", daemon=True
-        )
-        self._thread.start()
-        self._loop = running.result()
-
-    async def _run(self, running: Future[asyncio.AbstractEventLoop]) -> None:
+        self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
-        running.set_result(asyncio.get_running_loop())
-        await self._over.wait()
+        # A program that ends does not wait for a model that computes.
+        self._thread = Thread(target=self._run, name="goliath", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._over.wait())
 
     def call(self, work: Callable[[], object]) -> None:
         """Call something on the loop, after what was called before; nothing where it has ended."""
