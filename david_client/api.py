@@ -12,11 +12,11 @@ import secrets
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from common.collaboration.settings import ContributorSettings, Requested, SessionSettings
 from common.denoising.plan import Decider
@@ -44,6 +44,11 @@ _Item = Draft | asyncio.Task[Reply]
 """What comes of a session: its drafts, and last the task that ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class _NoSettings:
+    """All that can be requested of a process of one's own."""
+
+
 class Goliath:
     """A large model, in this process or on a server. Use as a context manager, or `close` it."""
 
@@ -65,12 +70,14 @@ class Goliath:
         Args:
             model: predictor, vocabulary and template.
             guide: what steers it; None for nothing.
-            process: makes the process of each session; None for the one that the model was trained
-                for, which a model of this project says.
-            settings: what holds where nothing else is requested; needed with a process.
+            process: makes the process of each session, one of your own; None for the one that the
+                model was trained for, which a model of this project says.
+            settings: what holds where nothing else is requested; None for what suits the model.
         """
         from david_client.embedded import ask_embedded
 
+        if process is not None:
+            settings = replace(settings or SessionSettings(), process=cast(Any, _NoSettings()))
         self.model = model
         self._begin(
             partial(ask_embedded, goliath=model, guide=guide, process=process, defaults=settings)
