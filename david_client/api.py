@@ -11,13 +11,12 @@ import asyncio
 import secrets
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from common.collaboration.settings import ContributorSettings, Requested, SessionSettings
 from common.denoising.plan import Decider
@@ -27,6 +26,7 @@ from common.program.device import settle_device
 from common.text.templates import Message, Speaker, asked
 from david_client.asking import David, Draft, Question, Reply
 from david_client.origins import Origins
+from david_client.place import Place
 
 if TYPE_CHECKING:
     from common.denoising.process import Process
@@ -44,11 +44,18 @@ _Item = Draft | asyncio.Task[Reply]
 """What comes of a session: its drafts, and last the task that ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class _NoSettings:
+    """All that can be requested of a process of one's own."""
+
+
 class Goliath:
     """A large model, in this process or on a server. Use as a context manager, or `close` it."""
 
     model: LanguageModel | None = None
     """The model, where it is in this process."""
+    place: Place | None = None
+    """Where it is, where that is elsewhere."""
 
     def __init__(
         self,
@@ -63,12 +70,14 @@ class Goliath:
         Args:
             model: predictor, vocabulary and template.
             guide: what steers it; None for nothing.
-            process: makes the process of each session; None for the one that the model was trained
-                for, which a model of this project says.
-            settings: what holds where nothing else is requested; needed with a process.
+            process: makes the process of each session, one of your own; None for the one that the
+                model was trained for, which a model of this project says.
+            settings: what holds where nothing else is requested; None for what suits the model.
         """
         from david_client.embedded import ask_embedded
 
+        if process is not None:
+            settings = replace(settings or SessionSettings(), process=cast(Any, _NoSettings()))
         self.model = model
         self._begin(
             partial(ask_embedded, goliath=model, guide=guide, process=process, defaults=settings)
@@ -133,12 +142,12 @@ class Goliath:
             UsageError: the choice of security does not fit the address.
         """
         from common.wire.channels import check_security
-        from david_client.client import Place, ask
+        from david_client.client import ask
 
         check_security(address, tls=tls, insecure=insecure)
-        place = Place(address, tls=tls, insecure=insecure, server_name=server_name)
         self = cls.__new__(cls)
-        self._begin(partial(ask, place=place, timeout_s=timeout_s))
+        self.place = Place(address, tls=tls, insecure=insecure, server_name=server_name)
+        self._begin(partial(ask, place=self.place, timeout_s=timeout_s))
         return self
 
     def close(self) -> None:
@@ -201,18 +210,15 @@ class _Thread:
 
     def __init__(self) -> None:
         """Start it."""
-        running: Future[asyncio.AbstractEventLoop] = Future()
-        # A program that ends does not wait for a model that computes.
-        self._thread = Thread(
-            target=asyncio.run, args=(self._run(running),), name="goliath", daemon=True
-        )
-        self._thread.start()
-        self._loop = running.result()
-
-    async def _run(self, running: Future[asyncio.AbstractEventLoop]) -> None:
+        self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
-        running.set_result(asyncio.get_running_loop())
-        await self._over.wait()
+        # A program that ends does not wait for a model that computes.
+        self._thread = Thread(target=self._run, name="goliath", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._over.wait())
 
     def call(self, work: Callable[[], object]) -> None:
         """Call something on the loop, after what was called before; nothing where it has ended."""

@@ -9,8 +9,7 @@ from common.program.doctor import Doctor
 from common.program.interrupt import run_interruptible
 from common.wire.frames import ServerInfo
 from david_client.asking import Reply
-from david_client.conversation import load_david, place_of
-from david_client.place import Place
+from david_client.conversation import connect, load_david
 from david_client.settings import DavidSettings
 
 _TIMEOUT_S = 60.0
@@ -40,21 +39,17 @@ def _check_embedded(checks: Doctor, settings: DavidSettings, david: LanguageMode
 def _check_server(checks: Doctor, settings: DavidSettings, david: LanguageModel | None) -> None:
     from david_client.client import probe
 
-    place = checks.check("address", lambda: place_of(settings), show=_place_shown)
-    if place is None:
+    goliath = checks.check(
+        "address", lambda: connect(settings, timeout_s=_TIMEOUT_S), show=_place_shown
+    )
+    if goliath is None or goliath.place is None:
         return
-    info = checks.check("server", lambda: run_interruptible(probe(place)), show=_server_shown)
+    probing = probe(goliath.place)
+    info = checks.check("server", lambda: run_interruptible(probing), show=_server_shown)
     if info is None or david is None:
         return
     for name, probed in _fits(info, david).items():
         checks.check(name, probed, show=lambda _: "the same")
-    goliath = Goliath.connect(
-        place.address,
-        tls=place.tls,
-        insecure=place.insecure,
-        server_name=place.server_name,
-        timeout_s=_TIMEOUT_S,
-    )
     _check_step(checks, goliath, david)
 
 
@@ -80,8 +75,10 @@ def _described(david: LanguageModel) -> str:
     return f"{david.name}, {size:.1f} M parameters, fingerprint {fingerprint}"
 
 
-def _place_shown(place: Place) -> str:
-    return f"{place.address}, {'mutual TLS' if place.tls is not None else 'plain text'}"
+def _place_shown(goliath: Goliath) -> str:
+    assert goliath.place is not None
+    secured = "mutual TLS" if goliath.place.tls is not None else "plain text"
+    return f"{goliath.place.address}, {secured}"
 
 
 def _server_shown(info: ServerInfo) -> str:

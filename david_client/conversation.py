@@ -15,7 +15,6 @@ from common.program.tls import tls_files
 from common.text.templates import asked
 from common.text.vocabulary import Vocabulary
 from david_client.asking import OnDraft, Question, Reply
-from david_client.place import Place
 from david_client.settings import DavidSettings
 from david_client.texts import unknown_note
 from david_client.view import View
@@ -28,8 +27,6 @@ class Collaboration:
     model: LanguageModel
     """The small one."""
     goliath: Goliath
-    address: str = ""
-    """Where the large one is; empty for this process."""
 
     def david(self, settings: DavidSettings, context: str) -> David:
         """The small model's part, by these settings."""
@@ -48,8 +45,8 @@ class Collaboration:
             CollaborationError: any of its kinds.
         """
         view.begin(question, david, title=title)
-        if self.address:
-            view.say(f"asking {self.address} ...")
+        if self.goliath.place is not None:
+            view.say(f"asking {self.goliath.place.address} ...")
         reply = self.answer(question, david, view.show)
         view.finish(reply)
         return reply
@@ -121,17 +118,10 @@ def collaborate(
             f"a guide works on the large model's logits, and that model runs at {settings.goliath}",
             remedy="Leave --guide out, or have it given to `goliath serve` by who runs that server",
         )
-    place = place_of(settings)
-    goliath = Goliath.connect(
-        place.address,
-        tls=place.tls,
-        insecure=place.insecure,
-        server_name=place.server_name,
-        timeout_s=settings.timeout,
-    )
+    goliath = connect(settings, timeout_s=settings.timeout)
     david = load_david(settings)
     _check_context(settings, question, context, david)
-    return Collaboration(david, goliath, settings.goliath)
+    return Collaboration(david, goliath)
 
 
 def question_of(settings: DavidSettings, prompt: str, *, suffix: str = "") -> Question:
@@ -172,18 +162,18 @@ def load_david(settings: DavidSettings) -> LanguageModel:
     return open_model(settings.model, device=device, dtype=settings.dtype)
 
 
-def place_of(settings: DavidSettings) -> Place:
-    """Where the server is, checked as far as it can be without calling it.
+def connect(settings: DavidSettings, *, timeout_s: float) -> Goliath:
+    """The server, checked as far as it can be without calling it.
 
     Raises:
         UsageError: an address that is none, or TLS files that do not go together.
     """
-    from common.wire.channels import split_address
-
-    split_address(settings.goliath)
-    tls = tls_files(
-        settings.tls_cert, settings.tls_key, settings.server_ca, authority_option="--server-ca"
-    )
-    return Place(
-        settings.goliath, tls=tls, insecure=settings.insecure, server_name=settings.server_name
+    return Goliath.connect(
+        settings.goliath,
+        tls=tls_files(
+            settings.tls_cert, settings.tls_key, settings.server_ca, authority_option="--server-ca"
+        ),
+        insecure=settings.insecure,
+        server_name=settings.server_name,
+        timeout_s=timeout_s,
     )

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from common.collaboration.batcher import Batcher
 from common.collaboration.certification import AskCaps
@@ -52,12 +53,11 @@ async def ask_embedded(
     weight = sum(one.weight for one in mine)
     if weight > 1 + 1e-9:
         raise UsageError(f"weights: expected at most 1 in all, got {weight:g}")
+    made = process and process(settings)
+    if made:
+        settings = replace(settings, steps=made.steps, block_length=made.block_length)
     plan = plan_for(
-        goliath,
-        settings,
-        messages=question.messages,
-        suffix=question.suffix,
-        process=process and process(settings),
+        goliath, settings, messages=question.messages, suffix=question.suffix, process=made
     )
     limits = Limits()
     caps = AskCaps(limits.max_ask_ids_per_position, limits.max_ask_ids)

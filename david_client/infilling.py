@@ -6,7 +6,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from common.collaboration.contribution import Tally
-from common.collaboration.settings import Requested, SessionSettings
+from common.collaboration.settings import Requested
 from common.denoising.plan import FinishReason
 from common.text.templates import asked
 from common.text.vocabulary import Vocabulary
@@ -16,6 +16,12 @@ from david_client.gaps import Gapped, join_gaps
 from david_client.joining import join
 from david_client.settings import DavidSettings
 from david_client.view import View
+
+_TOTALS = (
+    *("seed", "seconds", "bytes_up", "bytes_down", "steps_run"),
+    *("david_steps", "missed", "late", "uncertified", "asks", "asked_ids"),
+)
+"""What of a reply's record is said of the whole text too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,59 +49,37 @@ class Filled:
         return "".join(text for text, _ in self.parts)
 
     @property
-    def settings(self) -> SessionSettings:
-        """The settings of the first gap's session; its seed is the one that was asked for."""
-        return self.replies[0].settings
-
-    @property
-    def finish_reason(self) -> FinishReason:
-        """Why the last filling ended."""
-        return self.replies[-1].finish_reason
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of all sessions."""
-        return sum(reply.seconds for reply in self.replies)
-
-    @property
-    def steps_run(self) -> int:
-        """Steps of all sessions."""
-        return sum(reply.steps_run for reply in self.replies)
-
-    @property
-    def david_steps(self) -> int:
-        """Steps in which David took part."""
-        return sum(reply.david_steps for reply in self.replies)
-
-    @property
-    def missed(self) -> int:
-        """Steps that went on without David."""
-        return sum(reply.missed for reply in self.replies)
-
-    @property
-    def late(self) -> int:
-        """Steps whose contribution came too late."""
-        return sum(reply.late for reply in self.replies)
-
-    @property
-    def bytes_up(self) -> int:
-        """Bytes of messages to the server."""
-        return sum(reply.bytes_up for reply in self.replies)
-
-    @property
-    def bytes_down(self) -> int:
-        """Bytes of messages from the server."""
-        return sum(reply.bytes_down for reply in self.replies)
-
-    @property
-    def certification(self) -> Tally:
-        """What is not certified and what was asked, in all sessions."""
-        each = [reply.certification for reply in self.replies]
-        return Tally(
-            sum(one.uncertified for one in each),
-            sum(one.asks for one in each),
-            sum(one.asked_ids for one in each),
+    def total(self) -> Reply:
+        """What all sessions took, as one reply; its text is the whole, its settings are the first
+        one's.
+        """
+        first = self.replies[0]
+        every = [reply.certification for reply in self.replies]
+        return replace(
+            first,
+            text=self.text,
+            finish_reason=self.replies[-1].finish_reason,
+            counts=(
+                replace(
+                    first.counts[0],
+                    took_part=self._sum("david_steps"),
+                    late=self._sum("late"),
+                    missed=self._sum("missed"),
+                ),
+            ),
+            seconds=self._sum("seconds"),
+            steps_run=self._sum("steps_run"),
+            bytes_up=self._sum("bytes_up"),
+            bytes_down=self._sum("bytes_down"),
+            certification=Tally(
+                sum(one.uncertified for one in every),
+                sum(one.asks for one in every),
+                sum(one.asked_ids for one in every),
+            ),
         )
+
+    def _sum(self, name: str) -> Any:
+        return sum(getattr(reply, name) for reply in self.replies)
 
     def record(self) -> dict[str, Any]:
         """The text as a JSON object: the whole, totals, and a reply's record for each gap with its
@@ -108,21 +92,8 @@ class Filled:
                 span = [place, place + len(reply.text)]
                 gaps.append(reply.record() | {"span": span})
                 place = span[1]
-        return {
-            "text": self.text,
-            "gaps": gaps,
-            "seed": self.settings.seed,
-            "seconds": round(self.seconds, 3),
-            "bytes_up": self.bytes_up,
-            "bytes_down": self.bytes_down,
-            "steps_run": self.steps_run,
-            "david_steps": self.david_steps,
-            "missed": self.missed,
-            "late": self.late,
-            "uncertified": self.certification.uncertified,
-            "asks": self.certification.asks,
-            "asked_ids": self.certification.asked_ids,
-        }
+        total = self.total.record()
+        return {"text": self.text, "gaps": gaps} | {name: total[name] for name in _TOTALS}
 
 
 def infill(

@@ -105,6 +105,7 @@ def _tell(reply: "Reply | Filled", view: "View", *, as_json: bool) -> None:
     from common.program.console import note, print_json, print_parts
     from david_client.infilling import Filled
 
+    took = reply.total if isinstance(reply, Filled) else reply
     if as_json:
         print_json(reply.record())
     else:
@@ -113,16 +114,16 @@ def _tell(reply: "Reply | Filled", view: "View", *, as_json: bool) -> None:
         else:
             view.print_answer(reply.text)
         note(
-            f"seed {reply.settings.seed}, {reply.steps_run} steps, {reply.david_steps} with David, "
-            f"{reply.seconds:.1f} s, {reply.bytes_up} bytes up, {reply.bytes_down} down"
+            f"seed {took.settings.seed}, {took.steps_run} steps, {took.david_steps} with David, "
+            f"{took.seconds:.1f} s, {took.bytes_up} bytes up, {took.bytes_down} down"
         )
-        if reply.settings.certify:
-            told = reply.certification
+        if took.settings.certify:
+            told = took.certification
             note(f"{told.uncertified} positions uncertified after {told.asks} asks")
-    if reply.missed or reply.late:
-        note(f"warning: David missed {reply.missed} steps and was late for {reply.late}")
-    if reply.finish_reason is FinishReason.DRAINING:
+    if took.missed or took.late:
+        note(f"warning: David missed {took.missed} steps and was late for {took.late}")
+    if took.finish_reason is FinishReason.DRAINING:
         raise DrainingError(
-            f"the server is shutting down: this answer is unfinished after {reply.steps_run} steps",
+            f"the server is shutting down: this answer is unfinished after {took.steps_run} steps",
             remedy="Ask again later, or ask another server",
         )

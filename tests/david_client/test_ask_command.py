@@ -208,7 +208,7 @@ def test_gaps_over_the_wire(pair: Pair, ask: Any, monkeypatch: pytest.MonkeyPatc
     assert there["text"] == here["text"]
     assert there["bytes_up"] > there["bytes_down"] > here["bytes_down"] == 0
     assert refused.code == ExitCode.REFUSED
-    assert "bytes of the suffix" in refused.err
+    assert "suffix bytes" in refused.err
 
 
 def test_unknown_pieces_of_a_suffix_and_between_gaps(ask: Any) -> None:

@@ -210,7 +210,8 @@ async def test_networked_equals_embedded_for_two_gaps() -> None:
     here = filled(TWO)
     assert over.text == here.text
     assert [reply.ids for reply in over.replies] == [reply.ids for reply in here.replies]
-    assert over.bytes_up == sum(reply.bytes_up for reply in over.replies) > here.bytes_up == 0
+    assert over.total.bytes_up == sum(reply.bytes_up for reply in over.replies)
+    assert over.total.bytes_up > here.total.bytes_up == 0
 
 
 def test_each_gap_sees_the_filled_text_before_it_and_the_text_up_to_the_next() -> None:
@@ -296,14 +297,14 @@ def test_gaps_that_a_draining_server_leaves_stay_as_they_were_written() -> None:
 
     whole = filled(TWO, ask)
     assert len(whole.replies) == 1
-    assert whole.finish_reason is FinishReason.DRAINING
+    assert whole.total.finish_reason is FinishReason.DRAINING
     assert whole.text.endswith("add salt, then [[...6]] serve hot.")
 
 
 async def test_a_suffix_beyond_the_servers_limits() -> None:
     asked = question(suffix="serve hot " * 12)
     async with serving(limits=Limits(max_prompt_bytes=64)) as served:
-        with pytest.raises(LimitExceededError, match="bytes of the suffix") as caught:
+        with pytest.raises(LimitExceededError, match="suffix bytes") as caught:
             await served.ask(asked)
     assert caught.value.remedy
 
