@@ -1,27 +1,18 @@
 """The bundled pair: small, readable by anyone, the same over the wire, and worth pairing."""
 
-import functools
+import asyncio
 import itertools
 import json
 
 import pytest
 
-from common.collaboration.batcher import Engine
-from common.collaboration.compatibility import config_of
-from common.collaboration.settings import Codec, Limits
+from common import David, Goliath, collaborate
+from common.collaboration.settings import Codec
 from common.evaluation.pair import Pair, evaluate_pair
 from common.evaluation.questions import read_questions
 from common.models import registry
-from common.models.simplex_lm import predict
-from common.pb import collaboration_pb2_grpc as rpc
 from common.training.corpora import split_of
-from common.wire.channels import open_server
-from david_client.asking import David, Question
-from david_client.client import ask
-from david_client.embedded import ask_embedded
-from david_client.place import Place
-from goliath_server.server import host_of
-from goliath_server.service import Caps, CollaborationService
+from tests.serving import serving
 
 HELD_OUT = registry.BUNDLED / "heldout-recipes.jsonl"
 NAMES = (registry.DEFAULT_GOLIATH, registry.DEFAULT_DAVID)
@@ -29,13 +20,14 @@ NAMES = (registry.DEFAULT_GOLIATH, registry.DEFAULT_DAVID)
 
 @pytest.fixture(scope="module")
 def pair():
-    (goliath, vocabulary), (david, _) = (registry.load(name) for name in NAMES)
-    return goliath, David(registry.DEFAULT_DAVID, david, vocabulary)
+    return [registry.open_model(name) for name in NAMES]
 
 
 def beside_embeddings(model):
     """Parameters that do not grow with the vocabulary."""
-    return sum(p.numel() for p in model.parameters() if config_of(model).vocab_size not in p.shape)
+    predictor = model.predictor
+    sizes = (p for p in predictor.network.parameters() if predictor.vocabulary_size not in p.shape)
+    return sum(p.numel() for p in sizes)
 
 
 def test_names_find_the_bundled_models():
@@ -49,7 +41,7 @@ def test_size_on_disk():
 
 def test_david_is_about_a_tenth_of_goliath(pair):
     goliath, david = pair
-    assert beside_embeddings(david.model) <= beside_embeddings(goliath) / 9
+    assert beside_embeddings(david) <= beside_embeddings(goliath) / 9
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,7 +57,7 @@ def test_each_model_has_card_licence_and_history(name):
 
 
 def test_both_speak_one_vocabulary_and_process(pair):
-    goliath, david = (config_of(m) for m in (pair[0], pair[1].model))
+    goliath, david = (model.predictor.config for model in pair)
     for key in (
         "tokenizer_sha256",
         "simplex_value",
@@ -78,8 +70,8 @@ def test_both_speak_one_vocabulary_and_process(pair):
 
 
 def test_the_loss_curve_falls_with_the_noise(pair):
-    for model in (pair[0], pair[1].model):
-        curve = config_of(model).loss_curve
+    for model in pair:
+        curve = model.predictor.config.loss_curve
         assert curve[0][1] < 0.3
         assert curve[-1][1] > 4
         assert [loss for _, loss in curve] == sorted(loss for _, loss in curve)
@@ -95,7 +87,7 @@ def test_held_out_recipes_are_held_out():
 def test_david_helps_goliath_on_a_sample_of_held_out_recipes(pair):
     goliath, david = pair
     questions = read_questions(HELD_OUT, limit=8)
-    both = Pair(goliath, david.model, david.vocabulary)
+    both = Pair(goliath.predictor.network, david.predictor.network, david.vocabulary)
     report = evaluate_pair(both, questions, weights=(0.75,))
     assert report["best"] < 0.65 * report["goliath"]
     # On recipes the little David knows nearly all that the pair does, but not all.
@@ -120,28 +112,17 @@ ASKED = [
 
 
 async def test_ten_networked_answers_are_the_embedded_ones(pair):
-    goliath, david = pair
-    limits = Limits()
-    server, port = open_server("127.0.0.1:0", insecure=True)
-    service = CollaborationService(limits=limits, caps=Caps(), software_version="test")
-    rpc.add_CollaborationServiceServicer_to_server(service, server)
-    await server.start()
-    place = Place(f"127.0.0.1:{port}", insecure=True)
-    try:
-        async with Engine(functools.partial(predict, goliath)) as engine:
-            service.begin(host_of("g", goliath, david.vocabulary, limits), engine)
-            for seed, (prompt, wishes) in enumerate(ASKED):
-                question = Question(prompt, seed, wishes=wishes)
-                there = await ask(question, david, place, timeout_s=100, on_draft=lambda _: None)
-                here = ask_embedded(
-                    question,
-                    david,
-                    goliath="g",
-                    model=goliath,
-                    vocabulary=david.vocabulary,
-                    on_draft=lambda _: None,
-                )
-                assert there.ids == here.ids
-                assert there.bytes_up > there.bytes_down > 0
-    finally:
-        await server.stop(None)
+    goliath, small = pair
+    async with serving(model=goliath) as served:
+        with Goliath(goliath) as here, Goliath.connect(served.address, insecure=True) as there:
+            for seed, (prompt, how) in enumerate(ASKED):
+                settings = dict(how)
+                david = David(small, weight=settings.pop("weight"), codec=settings.pop("codec"))
+                over, alone = [
+                    await asyncio.to_thread(
+                        collaborate, one, [david], prompt, seed=seed, **settings
+                    )
+                    for one in (there, here)
+                ]
+                assert over.ids == alone.ids
+                assert over.bytes_up > over.bytes_down > 0
