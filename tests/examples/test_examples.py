@@ -1,9 +1,11 @@
 """The examples run, with the options that their docstrings show."""
 
+import ast
 import json
 import runpy
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,27 @@ def test_own_contributor_puts_its_words_into_the_answer(run, pair):
     common = (PROMPT, "--goliath", pair[0], "--steps", "4", "--words", "butter")
     assert "butter" not in run("own_contributor.py", *common, "--weight", "0").lower()
     assert "butter" in run("own_contributor.py", *common, "--weight", "0.9").lower()
+
+
+def test_own_process_settles_words_from_left_to_right(run, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("stir the soup and add salt, then stir the soup. ", encoding="utf-8")
+    drafts = run("own_process.py", "Stir", "--text", str(text), "--tokens", "6").splitlines()
+    assert len(drafts) == 7  # one before each step, and the answer
+    assert [after.lower().startswith(before.lower()) for before, after in pairwise(drafts)] == [
+        True
+    ] * 6
+    assert "the soup" in drafts[-1].lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "most"),
+    [("own_contributor.py", "liking", 15), ("own_process.py", "LeftToRight", 60)],
+)
+def test_what_is_of_your_own_is_short(name, kind, most):
+    tree = ast.parse((EXAMPLES / name).read_text(encoding="utf-8"))
+    (own,) = (node for node in tree.body if getattr(node, "name", "") == kind)
+    assert own.end_lineno - own.lineno < most
 
 
 def test_watch_steps_prints_every_step_and_the_answer(run, pair):
