@@ -24,9 +24,10 @@ from common.errors import SessionCancelledError, UsageError
 from common.models.registry import DEFAULT_GOLIATH, LanguageModel, open_model
 from common.program.device import settle_device
 from common.text.templates import Message, Speaker, asked
-from david_client.asking import David, Draft, Question, Reply
+from david_client.asking import David, Question
 from david_client.origins import Origins
 from david_client.place import Place
+from david_client.reply import Draft, Reply
 
 if TYPE_CHECKING:
     from common.denoising.process import Process

@@ -9,9 +9,9 @@ from typing import Any
 from common.denoising.settings import settings_of
 from common.errors import BadDataError, CollaborationError, SessionCancelledError, UsageError
 from common.program.values import changed
-from david_client.asking import Draft, Reply
 from david_client.chat.pipe import Pipe
 from david_client.conversation import Collaboration, question_of
+from david_client.reply import Draft, Reply
 from david_client.resuming import digest
 from david_client.settings import DavidSettings
 

@@ -39,7 +39,9 @@ def check_limits(settings: SessionSettings, mine: ContributorSettings, limits: L
             )
 
 
-def check_opened(opened: Opened, asked: Open, david: LanguageModel) -> None:
+def check_opened(
+    opened: Opened, asked: Open, david: LanguageModel, prompt: tuple[int, ...]
+) -> None:
     """Refuse settings that are not those of the first frame.
 
     Raises:
@@ -63,7 +65,7 @@ def check_opened(opened: Opened, asked: Open, david: LanguageModel) -> None:
     missing = set(asked.required_features) - set(opened.features)
     if missing:
         raise InvalidFrameError(f"opened: expected the features {', '.join(sorted(missing))}")
-    agrees = david.template.agrees(opened.prompt_ids.tolist(), asked.messages)
+    agrees = david.template.agrees(opened.prompt_ids.tolist(), prompt, asked.messages)
     suffix = opened.suffix_ids.tolist() == list(david.template.after(asked.suffix))
     for name, same, came_ids in (
         ("prompt", agrees, opened.prompt_ids),

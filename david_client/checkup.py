@@ -8,8 +8,8 @@ from common.models.registry import LanguageModel, open_model
 from common.program.doctor import Doctor
 from common.program.interrupt import run_interruptible
 from common.wire.frames import ServerInfo
-from david_client.asking import Reply
 from david_client.conversation import connect, load_david
+from david_client.reply import Reply
 from david_client.settings import DavidSettings
 
 _TIMEOUT_S = 60.0

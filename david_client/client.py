@@ -32,9 +32,10 @@ from common.pb import collaboration_pb2_grpc as rpc
 from common.wire.channels import KEEPALIVE, Keepalive, error_from_rpc, open_channel
 from common.wire.conversions import server_info_from_proto
 from common.wire.frames import DRAFT, PROTOCOL_VERSION, Completed, Open, Outcome, Role, ServerInfo
-from david_client.asking import CONTRIBUTOR_ID, Counts, David, OnDraft, Question, Reply
+from david_client.asking import CONTRIBUTOR_ID, David, Question
 from david_client.checks import check_limits
 from david_client.place import Meter, Place
+from david_client.reply import Counts, OnDraft, Reply
 from david_client.session import Session
 
 __all__ = ["PROBE_S", "Place", "ask", "probe"]
@@ -92,6 +93,7 @@ async def ask(
         check_limits(settings, mine, info.limits)
         # What does not fit is refused before a session begins.
         prefixes = david.prefixes(model, question, settings) if mine.weight > 0 else ()
+        public = prefixes[1] if prefixes else model.template.ids(question.messages)
         frame = Open(
             role=Role.OWNER,
             contributor_id=CONTRIBUTOR_ID,
@@ -126,6 +128,7 @@ async def ask(
                 frame,
                 contributor if mine.weight > 0 else None,
                 model,
+                public,
                 meter=meter,
                 on_draft=on_draft,
             )

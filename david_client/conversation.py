@@ -14,7 +14,8 @@ from common.program.device import settle_device
 from common.program.tls import tls_files
 from common.text.templates import asked
 from common.text.vocabulary import Vocabulary
-from david_client.asking import OnDraft, Question, Reply
+from david_client.asking import Question
+from david_client.reply import OnDraft, Reply
 from david_client.settings import DavidSettings
 from david_client.texts import unknown_note
 from david_client.view import View

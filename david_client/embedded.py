@@ -18,7 +18,8 @@ from common.denoising.streams import Philox
 from common.errors import UsageError
 from common.guidance.guide import Guide, guided
 from common.models.registry import LanguageModel
-from david_client.asking import CONTRIBUTOR_ID, Counts, David, Draft, OnDraft, Question, Reply
+from david_client.asking import CONTRIBUTOR_ID, David, Question
+from david_client.reply import Counts, Draft, OnDraft, Reply
 
 
 async def ask_embedded(

@@ -10,10 +10,11 @@ from common.collaboration.settings import Requested
 from common.denoising.plan import FinishReason
 from common.text.templates import asked
 from common.text.vocabulary import Vocabulary
-from david_client.asking import Question, Reply
+from david_client.asking import Question
 from david_client.conversation import collaborate, question_of, warn_of_unknown
 from david_client.gaps import Gapped, join_gaps
 from david_client.joining import join
+from david_client.reply import Reply
 from david_client.settings import DavidSettings
 from david_client.view import View
 

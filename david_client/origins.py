@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from david_client.asking import Draft, Reply
+    from david_client.reply import Draft, Reply
 
 
 class Origins:

@@ -26,9 +26,9 @@ from common.wire.frames import (
     Opened,
     Step,
 )
-from david_client.asking import Draft, OnDraft
 from david_client.checks import check_ask, check_completed, check_opened, check_step
 from david_client.place import Meter
+from david_client.reply import Draft, OnDraft
 
 _FAREWELL_S = 1.0
 """Longest time for the last words of a session."""
@@ -48,6 +48,7 @@ class Session:
         frame: Open,
         contributor: Callable[[Process], Contributor] | None,
         david: LanguageModel,
+        prompt: tuple[int, ...],
         *,
         meter: Meter,
         on_draft: OnDraft,
@@ -59,6 +60,7 @@ class Session:
             frame: what is asked for.
             contributor: makes David's part when the process is agreed; None for a weight of 0.
             david: the small model.
+            prompt: ids of the public conversation in its template.
             meter: counts bytes.
             on_draft: called as each step begins.
         """
@@ -70,6 +72,7 @@ class Session:
         """David's part, from the agreement on."""
         self._make = contributor
         self._david = david
+        self._prompt = prompt
         self._meter = meter
         self._on_draft = on_draft
         self._opened: Opened | None = None
@@ -117,7 +120,7 @@ class Session:
             frame = server_frame_from_proto(message, opened=self._opened, process=self._process)
             match frame:
                 case Opened():
-                    check_opened(frame, self._open, self._david)
+                    check_opened(frame, self._open, self._david, self._prompt)
                     self._process = process_for(
                         frame.process, frame.settings, frame.times, frame.end_ids
                     )

@@ -26,7 +26,8 @@ from common.errors import (
 from common.program.files import private
 
 if TYPE_CHECKING:
-    from david_client.asking import David, Draft, Question, Reply
+    from david_client.asking import David, Question
+    from david_client.reply import Draft, Reply
     from david_client.view.sketch import Sketch
 
 VERSION = 1

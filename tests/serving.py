@@ -49,9 +49,10 @@ from common.wire.conversions import (
 )
 from common.wire.frames import Open, Opened, Role, ServerFrame
 from common.wire.tls import TlsFiles
-from david_client.asking import CONTRIBUTOR_ID, David, Draft, Question, Reply
+from david_client.asking import CONTRIBUTOR_ID, David, Question
 from david_client.client import Place, ask
 from david_client.embedded import ask_embedded
+from david_client.reply import Draft, Reply
 from goliath_server.health import Health
 from goliath_server.service import Caps, CollaborationService
 from goliath_server.session import Host

@@ -7,13 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.collaboration.contribution import Answer, Ask, Contribution
+from common.collaboration.contribution import LOWEST, Answer, Ask, Contribution
 from common.collaboration.settings import Codec
 from common.denoising.sampling import Draw
 from common.errors import InternalError
-
-LOWEST = -30000.0
-"""Rows are clamped here, so that fp16 holds every value."""
 
 LEAST_ENTRIES = 8
 """Entries that every row sends in the codec topk, however sure it is."""

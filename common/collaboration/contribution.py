@@ -7,6 +7,9 @@ import numpy as np
 
 from common.collaboration.settings import Codec
 
+LOWEST = -30000.0
+"""Values of rows are clamped here from below: fp16 holds it, and it stays finite in every sum."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contribution:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.collaboration.codec import LOWEST, places_of, with_true_mass
-from common.collaboration.contribution import Contribution
+from common.collaboration.codec import places_of, with_true_mass
+from common.collaboration.contribution import LOWEST, Contribution
 from common.collaboration.settings import Codec
 from common.denoising.loop import Fused
 

@@ -59,8 +59,10 @@ class Template(Protocol):
     def after(self, suffix: str) -> tuple[int, ...]:
         """What stands behind the answer; nothing for no suffix."""
 
-    def agrees(self, ids: Sequence[int], messages: Sequence[Message]) -> bool:
-        """Whether these ids can stand before the answer in another model's template."""
+    def agrees(self, ids: Sequence[int], own: Sequence[int], messages: Sequence[Message]) -> bool:
+        """Whether these ids can stand before the answer in another model's template, where its own
+        are these.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class PlainText:
         """The suffix alone."""
         return self.vocabulary.encode(suffix).ids
 
-    def agrees(self, ids: Sequence[int], messages: Sequence[Message]) -> bool:
+    def agrees(self, ids: Sequence[int], own: Sequence[int], messages: Sequence[Message]) -> bool:
         """Whether they hold the text of each message."""
         return holds(self.vocabulary, ids, messages)
 
@@ -101,9 +103,9 @@ class TemplateV1:
         """The suffix and [SEP]."""
         return self.vocabulary.suffix_ids(self.vocabulary.encode(suffix).ids)
 
-    def agrees(self, ids: Sequence[int], messages: Sequence[Message]) -> bool:
+    def agrees(self, ids: Sequence[int], own: Sequence[int], messages: Sequence[Message]) -> bool:
         """Whether they are its own: all models that this project trains share it."""
-        return tuple(ids) == self.ids(messages)
+        return tuple(ids) == tuple(own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class ChatTemplate:
         """The suffix and the end of the answer."""
         return (*self.vocabulary.encode(suffix).ids, self.vocabulary.ends[0]) if suffix else ()
 
-    def agrees(self, ids: Sequence[int], messages: Sequence[Message]) -> bool:
+    def agrees(self, ids: Sequence[int], own: Sequence[int], messages: Sequence[Message]) -> bool:
         """Whether they hold the text of each message."""
         return holds(self.vocabulary, ids, messages)
 

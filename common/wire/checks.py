@@ -17,9 +17,6 @@ from common.denoising.settings import Setting
 from common.errors import InvalidFrameError, LimitExceededError
 from common.wire.frames import MAX_VOCABULARY
 
-LOWEST_VALUE = -30000.0
-"""Logit values are clamped to this from below: fp16 holds it, and it stays finite in every sum."""
-
 MAX_NAMES = 64
 """Most features of a frame; most contributors and end ids of a session."""
 

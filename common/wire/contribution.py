@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.collaboration.contribution import Answer, Ask, Contribution
+from common.collaboration.contribution import LOWEST, Answer, Ask, Contribution
 from common.collaboration.settings import Codec, ContributorSettings
 from common.errors import LimitExceededError
 from common.pb import collaboration_pb2 as pb
 from common.wire.checks import (
-    LOWEST_VALUE,
     choice,
     id_bits,
     ids_from_bytes,
@@ -194,7 +193,7 @@ def _topk_arrays(message: pb.Contribution, counted: np.ndarray, opened: Opened) 
 
 
 def _values(name: str, data: bytes, count: int) -> np.ndarray:
-    return numbers_from_bytes(name, data, code="<f2", count=count, low=LOWEST_VALUE, high=0.0)
+    return numbers_from_bytes(name, data, code="<f2", count=count, low=LOWEST, high=0.0)
 
 
 def _check_tops(tops: np.ndarray) -> None:

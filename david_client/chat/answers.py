@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from david_client.asking import Reply
     from david_client.chat.conversation import Conversation
     from david_client.chat.prompt import Turn
     from david_client.conversation import Collaboration
+    from david_client.reply import Reply
     from david_client.settings import DavidSettings
     from david_client.view import View
 

@@ -8,7 +8,7 @@ from david_client.view import View
 from david_client.view.screen import print_answer
 
 if TYPE_CHECKING:
-    from david_client.asking import Reply
+    from david_client.reply import Reply
 
 
 class Show(Protocol):

@@ -13,8 +13,8 @@ from common.program.options import Json, Load, with_settings
 from david_client.settings import DavidSettings
 
 if TYPE_CHECKING:
-    from david_client.asking import Reply
     from david_client.chat.pipe import Pipe
+    from david_client.reply import Reply
 
 
 @with_settings(

@@ -10,7 +10,8 @@ from david_client.origins import Origins
 from david_client.view.sketch import Sketch, Words, sketch_draft, sketch_reply
 
 if TYPE_CHECKING:
-    from david_client.asking import David, Draft, Question, Reply
+    from david_client.asking import David, Question
+    from david_client.reply import Draft, Reply
     from david_client.trace import Trace
     from david_client.view.screen import Surface
 

@@ -9,7 +9,7 @@ from common.denoising.plan import Decider
 
 if TYPE_CHECKING:
     from common.text.detokenising import Printed
-    from david_client.asking import Draft, Reply
+    from david_client.reply import Draft, Reply
 
 
 class Words(Protocol):

@@ -25,8 +25,9 @@ from common.errors import ProcessMismatchError, UsageError
 from common.models.registry import open_model
 from common.processes.masked.settings import Order
 from common.text.templates import asked
-from david_client.asking import David, Draft, Question, Reply
+from david_client.asking import David, Question
 from david_client.embedded import ask_embedded
+from david_client.reply import Draft, Reply
 from tests.parity.playing import play
 from tests.tiny_masked import tiny_masked
 

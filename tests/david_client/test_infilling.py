@@ -17,10 +17,11 @@ from common.collaboration.settings import Limits
 from common.denoising.plan import FinishReason
 from common.denoising.process import Shown, View
 from common.errors import BadDataError, LimitExceededError
-from david_client.asking import Question, Reply
+from david_client.asking import Question
 from david_client.gaps import Gap, Gapped, check_beginning, join_gaps, split_gaps
 from david_client.infilling import Filled, fill_gaps, followed_by
 from david_client.joining import join, joined
+from david_client.reply import Reply
 from tests.serving import CONTEXT, DAVID, GOLIATH, VOCABULARY, Asked, embedded, question, serving
 
 TWO = "heat the water. [[...]] add salt, then [[...6]] serve hot."

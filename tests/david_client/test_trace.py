@@ -9,8 +9,8 @@ import pytest
 
 from common.denoising.plan import Decider
 from common.errors import BadFileError, LimitExceededError
-from david_client.asking import Draft
 from david_client.replay import read_trace
+from david_client.reply import Draft
 from david_client.trace import open_trace
 from david_client.view import View
 from tests.david_client.traces import traced

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from david_client.asking import Reply
+from david_client.reply import Reply
 from david_client.trace import open_trace
 from david_client.view import View
 from david_client.view.sketch import Sketch

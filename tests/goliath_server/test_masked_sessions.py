@@ -19,9 +19,10 @@ from common.processes.masked.settings import Order
 from common.processes.masked.state import MaskedState
 from common.text.templates import ChatTemplate, Message, PlainText, Speaker, asked
 from common.wire.frames import Step
-from david_client.asking import David, Draft, Reply
+from david_client.asking import David
 from david_client.checks import check_step
 from david_client.embedded import ask_embedded
+from david_client.reply import Draft, Reply
 from tests.certificates import issued
 from tests.programs import Pair, address_of, serve
 from tests.serving import Asked, beside, question, quiet, serving

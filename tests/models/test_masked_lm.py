@@ -18,8 +18,9 @@ from common.models.registry import open_model
 from common.processes.masked.process import Masked
 from common.processes.masked.settings import MaskedProcess, MaskedSettings
 from common.text.templates import ChatTemplate, PlainText, asked
-from david_client.asking import David, Question, Reply
+from david_client.asking import David, Question
 from david_client.embedded import ask_embedded
+from david_client.reply import Reply
 from tests.tiny_masked import save_tiny_masked, tiny_masked, tiny_masked_lm
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from common.collaboration.settings import ContributorSettings
 from common.denoising.plan import Decider, FinishReason
-from david_client.asking import Counts, Draft, Reply
+from david_client.reply import Counts, Draft, Reply
 from david_client.view.sketch import Sketch, Word, sketch_draft
 from tests.serving import VOCABULARY, settings
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from common.denoising.plan import Decider
-from david_client.asking import Draft
+from david_client.reply import Draft
 from david_client.view import View
 from david_client.view.screen import Lines, Screen, print_answer, surface
 from tests.david_client.view.drafts import (
