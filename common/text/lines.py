@@ -19,13 +19,16 @@ def decoded(data: bytes) -> str:
     return data.decode("utf-16" if marked else "utf-8-sig")
 
 
-def read_objects(path: Path, *, limit: int | None = None) -> list[tuple[str, dict[str, Any]]]:
+def read_objects(
+    path: Path, *, limit: int | None = None, kind: str = "records"
+) -> list[tuple[str, dict[str, Any]]]:
     """The JSON objects of a file, one a line, each with its place, "FILE:LINE"; blank lines are
     passed over.
 
     Args:
         path: a text file.
         limit: read no more than so many; None reads all.
+        kind: what an error calls them.
 
     Raises:
         BadDataError: it cannot be read, a line is no JSON object, or there is none.
@@ -58,5 +61,5 @@ def read_objects(path: Path, *, limit: int | None = None) -> list[tuple[str, dic
             )
         found.append((f"{path}:{number}", row))
     if not found:
-        raise BadDataError(f"{path} holds no texts", remedy="Give one JSON object a line")
+        raise BadDataError(f"{path} holds no {kind}", remedy="Give one JSON object a line")
     return found

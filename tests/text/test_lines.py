@@ -59,8 +59,8 @@ def test_a_line_ends_at_its_end_and_blank_ones_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "no texts"),
-        (codecs.BOM_UTF8 + b"\n", "no texts"),
+        (b"", "no records"),
+        (codecs.BOM_UTF8 + b"\n", "no records"),
         (b'{"text": "\xff"}', r"not UTF-8 \(byte 10\)"),
         (b"[1]", ":1: expected a JSON object"),
         (b"[" * 100_000, ":1: expected a JSON object"),
