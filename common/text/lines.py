@@ -9,14 +9,28 @@ from typing import Any
 from common.errors import BadDataError
 
 
-def decoded(data: bytes) -> str:
-    """The text of bytes in UTF-8, or in UTF-16 with its mark; the mark is no part of the text.
+def decoded(data: bytes, name: str) -> str:
+    """A text in UTF-8, or in UTF-16 where it begins with that encoding's mark, without the mark.
+
+    Args:
+        data: the bytes.
+        name: what an error calls them.
 
     Raises:
-        UnicodeDecodeError: they are neither.
+        BadDataError: they are in neither, or binary.
     """
-    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if marked else "utf-8-sig")
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding, name_of_it = ("utf-16", "UTF-16") if utf_16 else ("utf-8-sig", "UTF-8")
+    if "\0" in data.decode(encoding, "replace"):
+        raise BadDataError(
+            f"{name} is binary: it holds a NUL character", remedy="Give a text, saved as UTF-8"
+        )
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise BadDataError(
+            f"{name} is not {name_of_it} (byte {error.start})", remedy="Save or type it as UTF-8"
+        ) from error
 
 
 def read_objects(
@@ -34,14 +48,14 @@ def read_objects(
         BadDataError: it cannot be read, a line is no JSON object, or there is none.
     """
     try:
-        # Only the ends of lines end a line here: str.splitlines also cuts at marks inside a string.
-        lines = io.StringIO(decoded(path.read_bytes()), newline=None)
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else f"not UTF-8 (byte {error.start})"
+        data = path.read_bytes()
+    except OSError as error:
         raise BadDataError(
-            f"expected a UTF-8 JSONL file at {path}: {why}",
+            f"expected a JSONL file at {path}: {error.strerror}",
             remedy="Give the path of a text file with one JSON object a line",
         ) from error
+    # Only the ends of lines end a line here: str.splitlines also cuts at marks inside a string.
+    lines = io.StringIO(decoded(data, str(path)), newline=None)
     found: list[tuple[str, dict[str, Any]]] = []
     for number, line in enumerate(lines, 1):
         if len(found) == limit:
