@@ -1,11 +1,11 @@
 """Texts from the command line and from files, checked before anything heavy is loaded."""
 
-import codecs
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import BadDataError, BadFileError
+from common.text.lines import decoded
 
 MAX_TEXT_BYTES = 2**22
 """Longest text that is read; far above what any model takes."""
@@ -85,26 +85,6 @@ def unknown_note(name: str, unknown: Sequence[str]) -> str | None:
         f"warning: {len(unknown)} pieces of the {name} are not in the vocabulary and are read as "
         f"unknown: {some}{more}"
     )
-
-
-def decoded(data: bytes, name: str) -> str:
-    """A text in UTF-8, or in UTF-16 where it begins with that encoding's mark.
-
-    Raises:
-        BadDataError: it is in neither, or binary.
-    """
-    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    encoding, name_of_it = ("utf-16", "UTF-16") if utf_16 else ("utf-8-sig", "UTF-8")
-    if "\0" in data.decode(encoding, "replace"):
-        raise BadDataError(
-            f"{name} is binary: it holds a NUL character", remedy="Give a text, saved as UTF-8"
-        )
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise BadDataError(
-            f"{name} is not {name_of_it} (byte {error.start})", remedy="Save or type it as UTF-8"
-        ) from error
 
 
 def _typed(argument: str, name: str) -> str:

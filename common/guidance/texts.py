@@ -33,7 +33,7 @@ def read_texts(path: Path, vocabulary: WordPieceVocabulary) -> list[Text]:
     Raises:
         BadDataError: no UTF-8, no JSON, no such fields, an empty text or label, or no line at all.
     """
-    rows = [_row(row, place) for place, row in read_objects(path)]
+    rows = [_row(row, place) for place, row in read_objects(path, kind="texts")]
     ids = vocabulary.encode_batch([text for text, _ in rows])
     return [Text(tuple(i), label) for i, (_, label) in zip(ids, rows, strict=True)]
 

@@ -9,36 +9,53 @@ from typing import Any
 from common.errors import BadDataError
 
 
-def decoded(data: bytes) -> str:
-    """The text of bytes in UTF-8, or in UTF-16 with its mark; the mark is no part of the text.
+def decoded(data: bytes, name: str) -> str:
+    """A text in UTF-8, or in UTF-16 where it begins with that encoding's mark, without the mark.
+
+    Args:
+        data: the bytes.
+        name: what an error calls them.
 
     Raises:
-        UnicodeDecodeError: they are neither.
+        BadDataError: they are in neither, or binary.
     """
-    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if marked else "utf-8-sig")
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding, name_of_it = ("utf-16", "UTF-16") if utf_16 else ("utf-8-sig", "UTF-8")
+    if "\0" in data.decode(encoding, "replace"):
+        raise BadDataError(
+            f"{name} is binary: it holds a NUL character", remedy="Give a text, saved as UTF-8"
+        )
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise BadDataError(
+            f"{name} is not {name_of_it} (byte {error.start})", remedy="Save or type it as UTF-8"
+        ) from error
 
 
-def read_objects(path: Path, *, limit: int | None = None) -> list[tuple[str, dict[str, Any]]]:
+def read_objects(
+    path: Path, *, limit: int | None = None, kind: str = "records"
+) -> list[tuple[str, dict[str, Any]]]:
     """The JSON objects of a file, one a line, each with its place, "FILE:LINE"; blank lines are
     passed over.
 
     Args:
         path: a text file.
         limit: read no more than so many; None reads all.
+        kind: what an error calls them.
 
     Raises:
         BadDataError: it cannot be read, a line is no JSON object, or there is none.
     """
     try:
-        # Only the ends of lines end a line here: str.splitlines also cuts at marks inside a string.
-        lines = io.StringIO(decoded(path.read_bytes()), newline=None)
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else f"not UTF-8 (byte {error.start})"
+        data = path.read_bytes()
+    except OSError as error:
         raise BadDataError(
-            f"expected a UTF-8 JSONL file at {path}: {why}",
+            f"expected a JSONL file at {path}: {error.strerror}",
             remedy="Give the path of a text file with one JSON object a line",
         ) from error
+    # Only the ends of lines end a line here: str.splitlines also cuts at marks inside a string.
+    lines = io.StringIO(decoded(data, str(path)), newline=None)
     found: list[tuple[str, dict[str, Any]]] = []
     for number, line in enumerate(lines, 1):
         if len(found) == limit:
@@ -58,5 +75,5 @@ def read_objects(path: Path, *, limit: int | None = None) -> list[tuple[str, dic
             )
         found.append((f"{path}:{number}", row))
     if not found:
-        raise BadDataError(f"{path} holds no texts", remedy="Give one JSON object a line")
+        raise BadDataError(f"{path} holds no {kind}", remedy="Give one JSON object a line")
     return found

@@ -3,7 +3,8 @@
 from typing import BinaryIO
 
 from common.errors import BadDataError
-from david_client.texts import MAX_TEXT_BYTES, decoded
+from common.text.lines import decoded
+from david_client.texts import MAX_TEXT_BYTES
 
 
 class Pipe:

@@ -59,9 +59,10 @@ def test_a_line_ends_at_its_end_and_blank_ones_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "no texts"),
-        (codecs.BOM_UTF8 + b"\n", "no texts"),
+        (b"", "no records"),
+        (codecs.BOM_UTF8 + b"\n", "no records"),
         (b'{"text": "\xff"}', r"not UTF-8 \(byte 10\)"),
+        (b"PK\x03\x04\0\0", "is binary"),
         (b"[1]", ":1: expected a JSON object"),
         (b"[" * 100_000, ":1: expected a JSON object"),
         (b'{"text": "\\ud800"}', ":1: expected a JSON object"),
@@ -77,9 +78,9 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, data: bytes | None, says: s
 
 
 def test_text_without_a_mark_is_utf_8() -> None:
-    assert decoded("\u00fc\ufeff".encode()) == "\u00fc\ufeff"
-    with pytest.raises(UnicodeDecodeError):
-        decoded("\u00fc".encode("utf-16-le"))
+    assert decoded("\u00fc\ufeff".encode(), "it") == "\u00fc\ufeff"
+    with pytest.raises(BadDataError, match="it is binary"):
+        decoded("\u00fc".encode("utf-16-le"), "it")
 
 
 @pytest.mark.parametrize(
