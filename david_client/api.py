@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequen
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -41,6 +41,7 @@ Prompt = str | Sequence[Message | Mapping[str, str]]
 """A question, or a conversation whose last message is answered; as mappings messages have a `role`
 (system, user or assistant) and a `content`.
 """
+_WAKE_S = 0.2
 _Item = Draft | asyncio.Task[Reply]
 """What comes of a session: its drafts, and last the task that ended."""
 
@@ -269,13 +270,22 @@ def _drafts(goliath: Goliath, davids: Sequence[David], question: Question) -> Ge
     item: _Item | None = None
     draft = None
     try:
-        while isinstance(item := items.get(), Draft):
+        while isinstance(item := _next(items), Draft):
             yield (draft := item)
         yield _last(draft, item)
     finally:
         while not isinstance(item, asyncio.Task):
             cancel()
-            item = items.get()
+            item = _next(items)
+
+
+def _next(items: SimpleQueue[_Item]) -> _Item:
+    """What comes next. A signal may reach another thread of the process: a wait without an end
+    would not see it.
+    """
+    while True:
+        with suppress(Empty):
+            return items.get(timeout=_WAKE_S)
 
 
 async def astream(

@@ -320,7 +320,8 @@ def _questions(data: Path | None, count: int) -> list[Question]:
     chosen = sorted(found, key=lambda question: question_seed(0, question))[:count]
     if len(chosen) < count:
         raise UsageError(
-            f"--prompts: expected at most {len(chosen)}, since the file has no more, got {count}",
+            f"--prompts: expected at most {len(chosen)} prompts, since the file has no more, "
+            f"got {count}",
             remedy="Lower --prompts, or give --data a longer file",
         )
     return chosen
