@@ -280,9 +280,7 @@ def _drafts(goliath: Goliath, davids: Sequence[David], question: Question) -> Ge
 
 
 def _next(items: SimpleQueue[_Item]) -> _Item:
-    """What comes next. A signal may reach another thread of the process: a wait without an end
-    would not see it.
-    """
+    """What comes next; an endless wait would miss a signal that reached another thread."""
     while True:
         with suppress(Empty):
             return items.get(timeout=_WAKE_S)
