@@ -1,5 +1,6 @@
 """Masked diffusion: LLaDA, Dream and LLaDA2.1 at temperature 0, with their own settings."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ class Canvas(MaskedState):
 
 @dataclass(frozen=True)
 class Masked:
-    """What the families share: a step proposes an id for each open position and settles some."""
+    """What the families share: a step reads each open position and settles some."""
 
     mask: int
     block_length: int
@@ -65,29 +66,12 @@ class Masked:
     def row_temperature(self, step: int) -> float:
         return 1.0
 
-    def choose(self, state: Canvas, scores: Tensor, stream: Stream) -> Tensor:
-        """(open,) int64, the proposed ids of scores (open, V)."""
-        return scores.argmax(-1)
-
     def confidence(self, scores: Tensor, ids: Tensor) -> Tensor:
         """(open,) how sure each proposal is: its probability."""
         return scores.softmax(-1).gather(-1, ids.unsqueeze(-1)).squeeze(-1)
 
-    def count(self, state: Canvas) -> int:
-        """How many positions a step settles."""
-        raise NotImplementedError
-
     def ended(self, after: Canvas) -> bool:
         return after.step == self.steps or not len(after.masks)
-
-    def advance(self, state: Canvas, scored: Scored, stream: Stream) -> Advanced:
-        opened, scores = self.open(state), scored.scores[0].cpu()
-        ids = self.choose(state, scores, stream)
-        best = self.confidence(scores, ids).argsort(descending=True, stable=True)
-        chosen = np.zeros(len(opened), np.bool_)
-        chosen[best[: self.count(state)].numpy()] = True
-        p = Masked.confidence(self, scores, ids)
-        return self.settle(state, ids.numpy(), p.numpy(), chosen)
 
     def settle(
         self, state: Canvas, ids: np.ndarray, p: np.ndarray, chosen: np.ndarray, full: int = 0
@@ -114,7 +98,29 @@ def share(whole: int, parts: int, part: int) -> int:
 
 
 @dataclass(frozen=True)
-class LLaDA(Masked):
+class Counted(Masked, ABC):
+    """A step settles a number of positions that is known before, the surest first."""
+
+    def choose(self, state: Canvas, scores: Tensor, stream: Stream) -> Tensor:
+        """(open,) int64, the proposed ids of scores (open, V)."""
+        return scores.argmax(-1)
+
+    @abstractmethod
+    def count(self, state: Canvas) -> int:
+        """How many positions a step settles."""
+
+    def advance(self, state: Canvas, scored: Scored, stream: Stream) -> Advanced:
+        opened, scores = self.open(state), scored.scores[0].cpu()
+        ids = self.choose(state, scores, stream)
+        best = self.confidence(scores, ids).argsort(descending=True, stable=True)
+        chosen = np.zeros(len(opened), np.bool_)
+        chosen[best[: self.count(state)].numpy()] = True
+        p = Masked.confidence(self, scores, ids)
+        return self.settle(state, ids.numpy(), p.numpy(), chosen)
+
+
+@dataclass(frozen=True)
+class LLaDA(Counted):
     """The block is the whole answer, its sub-blocks are filled from left to right."""
 
     sub_length: int = 0
@@ -143,7 +149,7 @@ class LLaDA(Masked):
 
 
 @dataclass(frozen=True)
-class Dream(Masked):
+class Dream(Counted):
     """The block is the whole answer; time falls linearly and says what share of masks is settled.
     Its rule `entropy`."""
 

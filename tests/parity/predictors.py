@@ -1,5 +1,6 @@
 """Published model classes as predictors of masked diffusion."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,13 +21,10 @@ def canvas(view: View, mask: int) -> tuple[int, ...]:
 
 
 @dataclass
-class FullAttention:
-    """Every position sees every other one, so nothing of the prefix can be kept."""
+class WholeSequence(ABC):
+    """A model that reads the prefix, the block and the suffix anew for each view."""
 
     model: Any
-    mask: int
-    shift: int = 0
-    """How many rows a prediction stands before its position."""
 
     sees_suffix = True
 
@@ -46,6 +44,19 @@ class FullAttention:
 
     def predict(self, views: Sequence[View]) -> list[Tensor]:
         return [self._rows(view) for view in views]
+
+    @abstractmethod
+    def _rows(self, view: View) -> Tensor:
+        """(1, open, V) logits of a view's open positions, divided by its temperature."""
+
+
+@dataclass
+class FullAttention(WholeSequence):
+    """Every position sees every other one, so nothing of the prefix can be kept."""
+
+    mask: int
+    shift: int = 0
+    """How many rows a prediction stands before its position."""
 
     def _rows(self, view: View) -> Tensor:
         ids = torch.tensor([(*view.prefix, *canvas(view, self.mask), *view.suffix)])

@@ -2,7 +2,6 @@
 on its own raw logits."""
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +12,10 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from common.denoising.process import NOTHING, Advanced, Draft, Scored, View
 from common.denoising.streams import Purpose, Stream
-from common.models.predictor import Prefix
 from common.processes.simplex.schedule import alpha_bar
 from tests.parity.families import settings
 from tests.parity.playing import fixture
+from tests.parity.predictors import WholeSequence
 
 K = 5.0
 
@@ -111,30 +110,10 @@ class Tess2:
 
 
 @dataclass
-class Tess2LM:
+class Tess2LM(WholeSequence):
     """Mistral with an all-visible mask, fed probabilities; its logits are of the next position."""
 
-    model: Any
     time: nn.Linear
-
-    sees_suffix = True
-
-    @property
-    def vocabulary_size(self) -> int:
-        return self.model.config.vocab_size
-
-    @property
-    def max_positions(self) -> int:
-        return self.model.config.max_position_embeddings
-
-    def prefix(self, ids: tuple[int, ...]) -> Prefix:
-        return Prefix(ids)
-
-    def extend(self, prefix: Prefix, ids: tuple[int, ...]) -> Prefix:
-        return Prefix((*prefix.ids, *ids))
-
-    def predict(self, views: Sequence[View]) -> list[Tensor]:
-        return [self._rows(view) for view in views]
 
     def _rows(self, view: View) -> Tensor:
         words = self.model.get_input_embeddings()
